@@ -1,0 +1,97 @@
+//! The contract between a shard and what carries its tasks.
+//!
+//! A shard talks to its broker with [`Command`]s and hears [`Event`]s. Both are plain
+//! values: [`redis`] turns them into bytes on the shard's one connection, [`embedded`]
+//! into calls on a broker inside the process. Neither knows of WebSocket.
+//!
+//! What every broker promises, and one suite of tests checks on both:
+//! - Commands take effect in the order in which they were submitted.
+//! - Every `Push` and `Fetch` is answered once, by its ticket: done or failed.
+//! - `Subscribed` comes after the subscription is in force: whatever is published after
+//!   it is delivered. It comes again whenever a lost connection was restored; what was
+//!   published in between was not delivered, and the caller reads its cache.
+//! - Messages of one channel arrive in the order in which they were published.
+//! - While the broker is away, commands are held and carried out on its return, up to
+//!   `broker_pending_bytes` (limits); past that they fail with [`Error::Full`].
+//! - A push whose answer was lost with the connection is sent again: at least once.
+//!   Workers' answers are de-duplicated by index.
+
+use std::sync::Arc;
+
+/// Names one `Push` or `Fetch` until its answer. The caller chooses it; the broker only
+/// gives it back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// What a shard asks of its broker.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Command {
+    /// Append `value` to the tail of the list `key`. Answer: `Pushed` or `PushFailed`.
+    Push {
+        /// Given back with the answer.
+        ticket: Ticket,
+        /// Name of the list.
+        key: Arc<str>,
+        /// One task, as the worker will read it.
+        value: Vec<u8>,
+    },
+    /// Hear what is published on `channel`. Answer: `Subscribed` or `SubscribeFailed`.
+    /// A second one for the same channel is answered again and changes nothing.
+    Subscribe {
+        /// Name of the channel.
+        channel: Arc<str>,
+    },
+    /// Stop hearing `channel`. No answer; what is already on its way may still arrive.
+    Unsubscribe {
+        /// Name of the channel.
+        channel: Arc<str>,
+    },
+    /// Read the whole list `key`, oldest first. Answer: `Fetched` (empty where there is
+    /// no such list) or `FetchFailed`.
+    Fetch {
+        /// Given back with the answer.
+        ticket: Ticket,
+        /// Name of the list.
+        key: String,
+    },
+}
+
+/// What a broker tells its shard.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event {
+    /// Commands are carried out from now on.
+    Up,
+    /// Commands are held from now on; `reason` is for the log.
+    Down {
+        /// What happened, for people.
+        reason: String,
+    },
+    /// The value is in the list.
+    Pushed(Ticket),
+    /// The value is not in the list and won't be.
+    PushFailed(Ticket, Error),
+    /// The subscription is in force.
+    Subscribed(Arc<str>),
+    /// The subscription was refused.
+    SubscribeFailed(Arc<str>, Error),
+    /// Something was published.
+    Message {
+        /// Where.
+        channel: Arc<str>,
+        /// What.
+        payload: Vec<u8>,
+    },
+    /// The values of the list, oldest first.
+    Fetched(Ticket, Vec<Vec<u8>>),
+    /// The list could not be read.
+    FetchFailed(Ticket, Error),
+}
+
+/// Why a command failed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// More bytes are waiting for the broker than `broker_pending_bytes` allows.
+    Full,
+    /// The broker answered with an error; the text is its own (`OOM …`, `WRONGTYPE …`).
+    Refused(String),
+}

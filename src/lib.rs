@@ -1,0 +1,46 @@
+//! Ringgate: a WebSocket gateway of pinned executors, each with its own io_uring for its
+//! sockets and its own connection to Redis.
+//!
+//! # Code map
+//!
+//! The data path reads downward: socket → frame → session → broker → result → socket.
+//! Modules marked ▢ are sans-IO: no sockets, no executor, no clock; bytes and time come
+//! in, actions go out.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`ring`] | the engine of one shard: sockets, buffers, completions. All `unsafe` lives here |
+//! | [`shard`] | one core: listener, admission, connection table, the turn loop, teardown |
+//! | [`ws`] ▢ | RFC 6455, server side: handshake, frames, messages, close codes |
+//! | [`outbox`] ▢ | what one connection has yet to send, bounded in bytes |
+//! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines |
+//! | [`broker`] | the contract with what carries tasks; Redis, and one inside the process |
+//! | [`worker`] | the reference worker: measures audio, for a Redis list or the embedded broker |
+//! | [`router`] | lanes into a shard from other threads, with their wake-up |
+//! | [`wheel`] ▢ | coarse timers, one wheel a shard |
+//! | [`config`] | raw input to a validated configuration, with the source of every value |
+//! | [`limits`] ▢ | every bound that is not configurable: value, unit, why |
+//! | [`metrics`] | counters with one writer each, and their Prometheus text |
+//! | [`admin`] | the admin port: health, readiness, metrics |
+//! | [`rt`] | the only file that names glommio |
+//! | [`cli`] | the commands |
+//! | [`chunked`], [`clock`], [`ids`] ▢ | the few types that everything shares |
+
+pub mod admin;
+pub mod broker;
+pub mod chunked;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod ids;
+pub mod limits;
+pub mod metrics;
+pub mod outbox;
+pub mod ring;
+pub mod router;
+pub mod rt;
+pub mod shard;
+pub mod tasks;
+pub mod wheel;
+pub mod worker;
+pub mod ws;
