@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::ws::CloseCode;
+
 /// A count that only grows. One writer, any number of readers.
 #[derive(Default, Debug)]
 pub struct Counter(AtomicU64);
@@ -124,4 +126,145 @@ pub struct BrokerMetrics {
     pub failed: Counter,
     /// Bytes of commands that wait for their answer.
     pub pending_bytes: Gauge,
+}
+
+/// Why a request was refused before the upgrade (`ringgate_refused_total{reason}`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum Refused {
+    /// 400.
+    BadHandshake,
+    /// 403: the origin is not allowed.
+    Origin,
+    /// 404.
+    NotFound,
+    /// 405.
+    Method,
+    /// 408.
+    Slow,
+    /// 426.
+    Version,
+    /// 431.
+    HeaderTooLarge,
+    /// 503: `connections` reached.
+    ConnectionLimit,
+    /// 503: `accepts_per_second` reached.
+    AcceptRate,
+    /// 503: the broker is away.
+    BrokerUnavailable,
+    /// 503: the gateway is draining.
+    Draining,
+    /// No answer: closed at once, more sockets in their handshake than `handshakes`.
+    HandshakeLimit,
+}
+
+impl Refused {
+    /// Every reason, in the order of their discriminants.
+    pub const ALL: [Self; 12] = [
+        Self::BadHandshake,
+        Self::Origin,
+        Self::NotFound,
+        Self::Method,
+        Self::Slow,
+        Self::Version,
+        Self::HeaderTooLarge,
+        Self::ConnectionLimit,
+        Self::AcceptRate,
+        Self::BrokerUnavailable,
+        Self::Draining,
+        Self::HandshakeLimit,
+    ];
+
+    /// The metric label, and the `code` of the JSON answer.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::BadHandshake => "bad_handshake",
+            Self::Origin => "origin",
+            Self::NotFound => "not_found",
+            Self::Method => "method_not_allowed",
+            Self::Slow => "handshake_timeout",
+            Self::Version => "unsupported_version",
+            Self::HeaderTooLarge => "header_too_large",
+            Self::ConnectionLimit => "connection_limit",
+            Self::AcceptRate => "accept_rate",
+            Self::BrokerUnavailable => "broker_unavailable",
+            Self::Draining => "draining",
+            Self::HandshakeLimit => "handshake_limit",
+        }
+    }
+}
+
+/// The sockets of the public port.
+#[derive(Default, Debug)]
+pub struct ConnectionMetrics {
+    /// WebSockets between their upgrade and the end of their socket.
+    pub open: Gauge,
+    /// Sockets that have not been upgraded (yet).
+    pub handshaking: Gauge,
+    /// Sockets accepted.
+    pub accepted: Counter,
+    /// Accepts that failed, and times accepting was paused for lack of descriptors.
+    pub accept_errors: Counter,
+    /// WebSockets upgraded.
+    pub upgraded: Counter,
+    refused: [Counter; Refused::ALL.len()],
+    closed: [Counter; CloseCode::ALL.len()],
+    /// Data messages from clients.
+    pub messages_in: Counter,
+    /// Data messages to clients.
+    pub messages_out: Counter,
+    /// Bytes read from client sockets.
+    pub bytes_in: Counter,
+    /// Bytes written to client sockets.
+    pub bytes_out: Counter,
+    /// Heartbeat pings sent.
+    pub pings: Counter,
+    /// Bytes waiting in outboxes.
+    pub outbox_bytes: Gauge,
+    /// Bytes of partial frames and fragmented messages.
+    pub held_bytes: Gauge,
+    /// Times a socket was not read because its client was too far ahead.
+    pub pauses: Counter,
+}
+
+impl ConnectionMetrics {
+    /// The count of one refusal reason.
+    pub fn refused(&self, reason: Refused) -> &Counter {
+        &self.refused[reason as usize]
+    }
+
+    /// The count of one close code.
+    pub fn closed(&self, code: CloseCode) -> &Counter {
+        &self.closed[code as usize]
+    }
+}
+
+/// The ring engine (`ringgate_ring_…`).
+#[derive(Default, Debug)]
+pub struct RingMetrics {
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Completions handled.
+    pub completions: Counter,
+    /// `io_uring_enter` calls.
+    pub enters: Counter,
+    /// Times the loop went to sleep.
+    pub parks: Counter,
+    /// Readable sockets that had to wait for a receive buffer.
+    pub buffer_waits: Counter,
+    /// Completions that the kernel had to keep aside because the queue was full.
+    pub overflows: Counter,
+}
+
+/// All of one shard.
+#[derive(Default, Debug)]
+pub struct ShardMetrics {
+    /// Sockets of the public port.
+    pub connections: ConnectionMetrics,
+    /// The tasks route.
+    pub tasks: TaskMetrics,
+    /// The shard's broker.
+    pub broker: BrokerMetrics,
+    /// The ring engine.
+    pub ring: RingMetrics,
 }

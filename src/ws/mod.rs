@@ -1,1 +1,5 @@
-//! To come.
+//! ▢ RFC 6455, server side.
+
+pub mod close;
+
+pub use close::CloseCode;
