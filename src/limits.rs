@@ -51,3 +51,6 @@ pub const ADMIN_REQUEST_DEADLINE_MS: u64 = 10_000;
 
 /// Bytes of one request to the admin port: a head without a body.
 pub const ADMIN_REQUEST_BYTES: usize = 16 << 10;
+
+/// Time that answers of the admin port have to finish when it stops, in milliseconds.
+pub const ADMIN_STOP_MS: u64 = 1_000;

@@ -41,7 +41,7 @@ pub fn spawn<Q: WorkerQueue>(
 ) -> io::Result<JoinHandle<Tally>> {
     let key = key.to_owned();
     thread::Builder::new()
-        .name(format!("ringgate-work-{index}"))
+        .name(format!("worker-{index}"))
         .spawn(move || run(queue, &key, Work::new(options, index as u64), &stop))
 }
 

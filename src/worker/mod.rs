@@ -4,7 +4,7 @@
 //! It stands where a speech recogniser would: `ringgate worker` for a Redis list
 //! ([`redis`]), and the built-in worker of the embedded broker ([`builtin`]). Both share
 //! what a task is and what its result looks like ([`task`], ▢), what is heard in it
-//! ([`audio`], ▢), and how failures are played ([`work`]).
+//! ([`audio`], ▢), and how failures are played (`work`).
 //!
 //! It knows nothing of sessions beyond their name, and nothing of WebSocket.
 

@@ -109,7 +109,7 @@ pub fn run(options: RedisWorkerOptions, stop: Arc<AtomicBool>) -> Result<Tally, 
     thread::scope(|scope| {
         let mut threads = Vec::with_capacity(options.concurrency);
         for index in 0..options.concurrency {
-            let name = format!("ringgate-work-{index}");
+            let name = format!("worker-{index}");
             let worker = RedisWorker::new(&client, &options, index as u64, &stop);
             match thread::Builder::new().name(name).spawn_scoped(scope, || worker.run()) {
                 Ok(thread) => threads.push(thread),
