@@ -3,6 +3,9 @@
 //! Each shard owns one [`ShardMetrics`] and is its only writer, so that counting is a
 //! plain load and store: no lock prefix, no shared cache line. The admin thread reads.
 
+pub mod process;
+pub mod prometheus;
+
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::ws::CloseCode;
@@ -197,6 +200,8 @@ impl Refused {
 /// The sockets of the public port.
 #[derive(Default, Debug)]
 pub struct ConnectionMetrics {
+    /// 1 while the shard's listener is open; `/readyz` asks for it.
+    pub listening: Gauge,
     /// WebSockets between their upgrade and the end of their socket.
     pub open: Gauge,
     /// Sockets that have not been upgraded (yet).

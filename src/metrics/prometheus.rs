@@ -1,0 +1,198 @@
+//! The counters as Prometheus reads them: OpenMetrics text, made at each scrape.
+//!
+//! The admin thread calls this; it reads atomics and takes no lock that a shard could
+//! wait for. Every family has the label `shard`, and every value of a second label is
+//! there from the start, at zero: a rate over a series that appears with its first event
+//! misses that event.
+
+use std::{fmt, sync::Arc};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text},
+    metrics::MetricType,
+    registry::Registry,
+};
+
+use super::{Counter, Refused, ShardMetrics, process::ProcessCollector};
+use crate::ws::CloseCode;
+
+/// The content type of [`encode`]'s text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A registry of everything that the process tells: its shards, itself, its version.
+pub fn registry(shards: Vec<Arc<ShardMetrics>>) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(ProcessCollector::new()));
+    registry
+        .sub_registry_with_prefix("ringgate")
+        .register_collector(Box::new(ShardCollector::new(shards)));
+    registry
+}
+
+/// The text of a scrape, `# EOF` at its end.
+pub fn encode(registry: &Registry) -> String {
+    let mut body = String::new();
+    // Writing to a string fails only where a collector does; what was written is whole
+    // lines, and without its `# EOF` a scraper refuses it.
+    if text::encode(&mut body, registry).is_err() {
+        log::error!("metrics: a collector failed, this scrape is cut short");
+    }
+    body
+}
+
+/// Writes one counter sample; the encoder adds `_total`.
+///
+/// # Errors
+/// The writer's.
+pub fn counter(mut encoder: MetricEncoder, value: u64) -> fmt::Result {
+    encoder.encode_counter::<NoLabelSet, u64, f64>(&value, None)
+}
+
+/// Reads the metrics of every shard.
+#[derive(Debug)]
+struct ShardCollector {
+    /// With the value of its `shard` label.
+    shards: Vec<(String, Arc<ShardMetrics>)>,
+}
+
+impl ShardCollector {
+    fn new(shards: Vec<Arc<ShardMetrics>>) -> Self {
+        let label = |(index, shard): (usize, Arc<ShardMetrics>)| (index.to_string(), shard);
+        Self { shards: shards.into_iter().enumerate().map(label).collect() }
+    }
+}
+
+impl Collector for ShardCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        encoder
+            .encode_descriptor("build", "What is running.", None, MetricType::Info)?
+            .encode_info(&version)?;
+        for (name, help, read) in GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (shard, metrics) in &self.shards {
+                let labels = [("shard", shard.as_str())];
+                family.encode_family(&labels)?.encode_gauge(&read(metrics))?;
+            }
+        }
+        for (name, help, read) in COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (shard, metrics) in &self.shards {
+                let labels = [("shard", shard.as_str())];
+                counter(family.encode_family(&labels)?, read(metrics))?;
+            }
+        }
+        for (name, help, label, read) in LABELLED_COUNTERS {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (shard, metrics) in &self.shards {
+                for (value, count) in read(metrics) {
+                    let labels = [("shard", shard.as_str()), (label, value.as_str())];
+                    counter(family.encode_family(&labels)?, count)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Name, help, and where the value stands.
+type Family = (&'static str, &'static str, fn(&ShardMetrics) -> u64);
+
+/// Name, help, the second label, and its values with their counts.
+type LabelledFamily =
+    (&'static str, &'static str, &'static str, fn(&ShardMetrics) -> Vec<(String, u64)>);
+
+const GAUGES: [Family; 9] = [
+    ("listening", "1 while the listener of the shard is open.", |m| m.connections.listening.get()),
+    ("connections", "Open WebSockets.", |m| m.connections.open.get()),
+    ("handshaking", "Sockets that have not been upgraded yet.", |m| {
+        m.connections.handshaking.get()
+    }),
+    ("sessions", "Sessions between their start and their end.", |m| m.tasks.sessions.get()),
+    ("redis_subscriptions", "Result subscriptions in force or asked for.", |m| {
+        m.broker.subscriptions.get()
+    }),
+    ("broker_up", "1 while the broker carries out commands.", |m| m.broker.up.get()),
+    ("broker_pending_bytes", "Bytes of commands that wait for their answer.", |m| {
+        m.broker.pending_bytes.get()
+    }),
+    ("outbox_bytes", "Bytes waiting to be written to clients.", |m| {
+        m.connections.outbox_bytes.get()
+    }),
+    ("held_bytes", "Bytes of partial frames and fragmented messages.", |m| {
+        m.connections.held_bytes.get()
+    }),
+];
+
+/// The encoder adds `_total` to each name.
+const COUNTERS: [Family; 22] = [
+    ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
+    ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
+        m.connections.accept_errors.get()
+    }),
+    ("upgraded", "WebSockets upgraded.", |m| m.connections.upgraded.get()),
+    ("messages_received", "Data messages from clients.", |m| m.connections.messages_in.get()),
+    ("messages_sent", "Data messages to clients.", |m| m.connections.messages_out.get()),
+    ("bytes_received", "Bytes read from client sockets.", |m| m.connections.bytes_in.get()),
+    ("bytes_sent", "Bytes written to client sockets.", |m| m.connections.bytes_out.get()),
+    ("pings_sent", "Heartbeat pings sent.", |m| m.connections.pings.get()),
+    ("read_pauses", "Times a client too far ahead was not read.", |m| m.connections.pauses.get()),
+    ("chunks", "Chunks accepted from clients, without repeats.", |m| m.tasks.chunks.get()),
+    ("chunks_repeated", "Chunks that a client sent again.", |m| m.tasks.chunks_repeated.get()),
+    ("chunks_expired", "Chunks given up at their deadline.", |m| m.tasks.chunks_expired.get()),
+    ("acks", "Acks sent, of starts and of chunks.", |m| m.tasks.acks.get()),
+    ("errors", "Error messages sent to clients.", |m| m.tasks.errors.get()),
+    ("redis_reconnects", "Connections to Redis made after the first.", |m| {
+        m.broker.reconnects.get()
+    }),
+    ("broker_failed", "Commands refused by the broker or for lack of room.", |m| {
+        m.broker.failed.get()
+    }),
+    ("ring_turns", "Turns of the shard's loop.", |m| m.ring.turns.get()),
+    ("ring_completions", "Completions handled.", |m| m.ring.completions.get()),
+    ("ring_enters", "System calls: io_uring_enter.", |m| m.ring.enters.get()),
+    ("ring_parks", "Times the shard's loop went to sleep.", |m| m.ring.parks.get()),
+    ("ring_buffer_waits", "Readable sockets that waited for a receive buffer.", |m| {
+        m.ring.buffer_waits.get()
+    }),
+    ("ring_cq_overflows", "Completions kept aside by the kernel, the queue being full.", |m| {
+        m.ring.overflows.get()
+    }),
+];
+
+const LABELLED_COUNTERS: [LabelledFamily; 4] = [
+    ("refused", "Requests refused before the upgrade.", "reason", |m| {
+        let count =
+            |reason: Refused| (reason.label().to_owned(), m.connections.refused(reason).get());
+        Refused::ALL.into_iter().map(count).collect()
+    }),
+    ("closed", "WebSockets closed, by close code; 0 is any other.", "code", |m| {
+        let count = |code: CloseCode| (code.number().to_string(), m.connections.closed(code).get());
+        CloseCode::ALL.into_iter().map(count).collect()
+    }),
+    ("sessions_ended", "Sessions ended.", "outcome", |m| {
+        outcomes([
+            ("complete", &m.tasks.sessions_complete),
+            ("partial", &m.tasks.sessions_partial),
+            ("abandoned", &m.tasks.sessions_abandoned),
+        ])
+    }),
+    ("results", "Results of workers.", "outcome", |m| {
+        let results = &m.tasks.results;
+        outcomes([
+            ("delivered", &results.delivered),
+            ("duplicate", &results.duplicate),
+            ("orphaned", &results.orphaned),
+            ("late", &results.late),
+            ("malformed", &results.malformed),
+        ])
+    }),
+];
+
+fn outcomes<const N: usize>(counters: [(&str, &Counter); N]) -> Vec<(String, u64)> {
+    counters.into_iter().map(|(outcome, count)| (outcome.to_owned(), count.get())).collect()
+}
+
+#[cfg(test)]
+mod tests;
