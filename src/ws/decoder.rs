@@ -3,7 +3,7 @@
 //! The hot path of every inbound message: a frame that lies whole in the receive buffer
 //! is unmasked and handed out where it lies, without a copy or an allocation, and the
 //! decoder keeps nothing. Only the rest of a partial frame, or a fragmented message,
-//! owns memory ([`super::partial`]), and gives it back with the message.
+//! owns memory (`ws/partial.rs`), and gives it back with the message.
 //!
 //! It must not answer anything (pongs, close frames): the caller does.
 

@@ -170,6 +170,22 @@ fn nothing_is_parsed_after_a_violation() {
 }
 
 #[test]
+fn a_close_frame_inside_a_message_gives_the_message_back() {
+    let close = frame(true, Opcode::Close, b"\x03\xE8bye");
+    for end in 0..=close.len() {
+        let mut decoder = Decoder::new();
+        let mut seen = Vec::new();
+        let first = frame(false, Opcode::Binary, &[7; 5000]);
+        for piece in [&first, &close[..end], &close[end..]] {
+            feed(&mut decoder, piece, LIMIT_BYTES, &mut seen).unwrap();
+        }
+        assert_eq!(seen, [Seen::Close(Some(1000), "bye".to_owned())]);
+        // The payload of a split close frame lives on until the next call.
+        assert!(decoder.held_bytes() <= size_of::<Partial>() + 125, "split at {end}");
+    }
+}
+
+#[test]
 fn close_payloads_are_checked() {
     for (payload, expected) in [
         (&b""[..], Ok(Seen::Close(None, String::new()))),

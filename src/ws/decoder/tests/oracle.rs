@@ -66,6 +66,8 @@ proptest! {
     #[test]
     fn damaged_streams_get_no_further_than_with_the_oracle(bytes in damaged_bytes()) {
         let (seen, violation) = decode(&bytes);
+        // Registered since, and not known to it.
+        prop_assume!(!matches!(seen.last(), Some(Seen::Close(Some(1014), _))));
         let (theirs, complaint) = oracle(&bytes);
         prop_assert!(theirs.starts_with(&seen), "{:?}", theirs);
         prop_assert!(complaint.is_none() || violation.is_some(), "{:?}", complaint);
