@@ -1,0 +1,45 @@
+//! The command line: one definition for parsing, help, completions and the man page.
+
+use clap::{Parser, Subcommand};
+
+use super::config::ConfigArgs;
+use super::demo::DemoArgs;
+use super::serve::ServeArgs;
+use super::worker::WorkerArgs;
+
+/// WebSocket gateway on pinned io_uring executors, with task queues over Redis
+#[derive(Parser, Debug)]
+#[command(
+    name = "ringgate",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run the gateway
+    Serve(ServeArgs),
+    /// Run everything on this machine: broker, gateway, worker, and a client that streams audio
+    Demo(DemoArgs),
+    /// Run a reference worker for a Redis queue
+    Worker(WorkerArgs),
+    /// Print the effective configuration, every value with its source
+    Config(ConfigArgs),
+    /// Print shell completions
+    Completions {
+        /// Shell to complete for
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page, in roff
+    Man {
+        /// Page of this command instead of the whole
+        command: Option<String>,
+    },
+}

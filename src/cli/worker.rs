@@ -1,0 +1,219 @@
+//! `ringgate worker`: a reference worker for a Redis queue.
+
+use std::fmt;
+
+use clap::{ArgMatches, Args, Command, FromArgMatches};
+
+use super::Error;
+use super::flags::{argument, given};
+use crate::config::{
+    Change, ConfigError, Flags, Kind, Range, RedisUrl, Setting, Words, resolve_flags,
+};
+
+/// Arguments of `ringgate worker`, unchecked; they may hold a password.
+#[derive(Clone, Default)]
+pub struct WorkerArgs {
+    flags: Flags,
+}
+
+/// What a worker does.
+#[derive(Clone, PartialEq, Debug)]
+pub struct WorkerOptions {
+    /// The server whose queue it reads.
+    pub redis: RedisUrl,
+    /// Key of the queue, a list.
+    pub queue: String,
+    /// Added to each task, before its result.
+    pub delay_ms: u64,
+    /// Tasks at a time.
+    pub concurrency: usize,
+    /// Share of tasks that fail, 0 to 1.
+    pub fail_rate: f64,
+    /// Tasks after which it stops.
+    pub count: Option<u64>,
+    /// The least important messages that are logged.
+    pub log_level: log::LevelFilter,
+}
+
+/// Works until it is told to stop, or has done its count.
+///
+/// # Errors
+/// Bad arguments, or whatever ends the worker early.
+pub fn run(args: &WorkerArgs) -> Result<(), Error> {
+    let options = args.options()?;
+    super::start_log::start_at(options.log_level);
+    Err(Error::Failed("worker: not linked in yet".into()))
+}
+
+const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379/0";
+
+const WORKER_SETTINGS: &[Setting<WorkerOptions>] = &[
+    Setting {
+        secret: true,
+        ..flag(
+            "redis",
+            Kind::RedisUrl(|w, v| w.redis = v),
+            REDIS_DEFAULT,
+            "Redis server whose queue it reads",
+        )
+    },
+    flag(
+        "queue",
+        Kind::Text(Range { min: 1, max: 512, why: "it is sent with every read" }, |w, v| {
+            w.queue = v;
+        }),
+        "asr_chunk_queue",
+        "Redis key of the queue; the gateway must write the same",
+    ),
+    flag(
+        "mode",
+        Kind::Word(Words { known: &["list"], later: &["stream"] }, |_, _| {}),
+        "list",
+        "Redis type of the queue",
+    ),
+    flag(
+        "delay-ms",
+        Kind::Count(Range { min: 0, max: 3_600_000, why: "in milliseconds, up to 1h" }, |w, v| {
+            w.delay_ms = v as u64;
+        }),
+        "0",
+        "Milliseconds that each task takes at least",
+    ),
+    flag(
+        "concurrency",
+        Kind::Count(
+            Range { min: 1, max: 1_024, why: "each is a thread and a connection" },
+            |w, v| {
+                w.concurrency = v;
+            },
+        ),
+        "1",
+        "Tasks at a time",
+    ),
+    flag(
+        "fail-rate",
+        Kind::Ratio(|w, v| w.fail_rate = v),
+        "0",
+        "Share of tasks, 0 to 1, that it fails on purpose",
+    ),
+    flag(
+        "count",
+        Kind::OptionalCount(
+            Range { min: 1, max: u64::MAX >> 1, why: "it stops after the last one" },
+            |w, v| w.count = v,
+        ),
+        "unlimited",
+        "Tasks after which it stops",
+    ),
+    flag(
+        "log-level",
+        Kind::LogLevel(|w, v| w.log_level = v),
+        "info",
+        "Least important messages that are logged",
+    ),
+];
+
+impl WorkerArgs {
+    /// The checked options.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the arguments.
+    pub fn options(&self) -> Result<WorkerOptions, ConfigError> {
+        resolve_flags(WORKER_SETTINGS, &self.flags, WorkerOptions::blank())
+    }
+}
+
+impl WorkerOptions {
+    /// Every field is overwritten out of the table, by its default at least.
+    fn blank() -> Self {
+        Self {
+            redis: REDIS_DEFAULT.parse().expect("a constant that the tests read"),
+            queue: String::new(),
+            delay_ms: 0,
+            concurrency: 0,
+            fail_rate: 0.0,
+            count: None,
+            log_level: log::LevelFilter::Off,
+        }
+    }
+}
+
+impl fmt::Debug for WorkerArgs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.flags.keys()).finish()
+    }
+}
+
+impl Args for WorkerArgs {
+    fn augment_args(command: Command) -> Command {
+        WORKER_SETTINGS.iter().fold(command, |command, setting| command.args(argument(setting, "")))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for WorkerArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self { flags: given(WORKER_SETTINGS, matches) })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+const fn flag(
+    name: &'static str,
+    kind: Kind<WorkerOptions>,
+    default: &'static str,
+    help: &'static str,
+) -> Setting<WorkerOptions> {
+    let (flag, default) = (Some(name), Some(default));
+    Setting { key: name, flag, kind, default, help, secret: false, change: Change::Restart }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(flags: &[(&'static str, &str)]) -> Result<WorkerOptions, String> {
+        let flags = flags.iter().map(|(flag, text)| (*flag, (*text).to_owned())).collect();
+        WorkerArgs { flags }.options().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_first_system() {
+        let options = options(&[]).unwrap();
+        assert_eq!(options.redis.expose(), REDIS_DEFAULT);
+        assert_eq!(options.queue, "asr_chunk_queue");
+        assert_eq!((options.concurrency, options.delay_ms, options.count), (1, 0, None));
+        assert_eq!(options.log_level, log::LevelFilter::Info);
+    }
+
+    /// Fault 3: a log level in lower case killed the worker at its start.
+    #[test]
+    fn fault_3_log_level_of_the_worker_in_any_case() {
+        for level in ["debug", "DEBUG", "Debug"] {
+            let options = options(&[("log-level", level)]).unwrap();
+            assert_eq!(options.log_level, log::LevelFilter::Debug);
+        }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_at_once_and_no_password() {
+        let error = options(&[
+            ("redis", "redis:/:s3cret@h"),
+            ("fail-rate", "1.5"),
+            ("concurrency", "0"),
+            ("mode", "stream"),
+        ])
+        .unwrap_err();
+        for part in ["--redis = ***", "--fail-rate", "0 to 1", "--concurrency", "planned"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+        assert!(!error.contains("s3cret"), "{error}");
+    }
+}

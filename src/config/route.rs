@@ -1,0 +1,281 @@
+//! The routes: the tables of their settings, and how `[[route]]` becomes a [`Route`].
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::error::Problem;
+use super::kind::{Kind, Range, Words};
+use super::resolve::{EffectiveValue, resolve};
+use super::setting::{Change, Setting};
+use super::source::{Given, Source};
+
+/// A path and what it serves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// Starts with `/`; unique; none of the gateway's own.
+    pub path: String,
+    /// What is served there.
+    pub kind: RouteKind,
+}
+
+/// What a route serves.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RouteKind {
+    /// Every message goes back: for diagnosis.
+    Echo,
+    /// Tasks for workers.
+    Tasks(TasksRoute),
+}
+
+/// A tasks route on a list, one subscription per session.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TasksRoute {
+    /// The list that the workers read.
+    pub queue_key: Arc<str>,
+    /// How long a worker has for one chunk.
+    pub chunk_deadline_ms: u64,
+    /// How long `finish` waits for the chunks that are still open.
+    pub finish_deadline_ms: u64,
+    /// Unanswered chunks of a session past which its socket is not read.
+    pub inflight: usize,
+    /// Sessions that one connection may have open.
+    pub sessions_per_connection: usize,
+    /// Sessions that one shard may have open.
+    pub sessions_per_shard: usize,
+    /// Chunks of one session.
+    pub chunks_per_session: usize,
+    /// Merged text of one session.
+    pub session_text_bytes: usize,
+    /// Stands between the texts of two chunks in the final result.
+    pub merge_separator: String,
+}
+
+/// Most routes: each request is compared with all of them.
+const ROUTES_MAX: usize = 64;
+
+/// What every route has.
+pub const ROUTE_SETTINGS: &[Setting<RouteDraft>] = &[
+    of_route("path", Kind::Path(|r, v| r.path = Some(v)), None, "Request path, unique"),
+    of_route(
+        "kind",
+        Kind::Word(Words { known: &["tasks", "echo"], later: &["topics"] }, |r, v| {
+            r.kind = Some(v)
+        }),
+        None,
+        "What the route serves",
+    ),
+];
+
+/// What a route of kind `tasks` has besides.
+pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
+    of_route(
+        "dialect",
+        Kind::Word(Words { known: &["asr"], later: &["raw"] }, |_, _| {}),
+        Some("asr"),
+        "Protocol of its clients",
+    ),
+    of_route(
+        "queue.mode",
+        Kind::Word(Words { known: &["list"], later: &["stream"] }, |_, _| {}),
+        Some("list"),
+        "Redis type of the queue",
+    ),
+    of_route(
+        "queue.key",
+        Kind::Text(Range { min: 1, max: 512, why: "it is sent with every task" }, |r, v| {
+            r.queue_key = v.into();
+        }),
+        Some("asr_chunk_queue"),
+        "Redis key of the queue; the workers must read the same",
+    ),
+    of_route(
+        "results",
+        Kind::Word(Words { known: &["per-session"], later: &["per-shard"] }, |_, _| {}),
+        Some("per-session"),
+        "How results come back: one subscription per session",
+    ),
+    of_route(
+        "chunk_deadline",
+        Kind::Milliseconds(DEADLINE_MS, |r, v| r.chunk_deadline_ms = v),
+        Some("60s"),
+        "Time for the answer to a chunk",
+    ),
+    of_route(
+        "finish_deadline",
+        Kind::Milliseconds(DEADLINE_MS, |r, v| r.finish_deadline_ms = v),
+        Some("60s"),
+        "Time for the open chunks after finish",
+    ),
+    of_route(
+        "inflight",
+        Kind::Count(Range { min: 1, max: 65_536, why: "none would stop the session" }, |r, v| {
+            r.inflight = v;
+        }),
+        Some("64"),
+        "Unanswered chunks of a session past which its socket is not read",
+    ),
+    of_route(
+        "sessions_per_connection",
+        Kind::Count(Range { min: 1, max: 65_536, why: "each has a subscription" }, |r, v| {
+            r.sessions_per_connection = v;
+        }),
+        Some("16"),
+        "Open sessions of one connection",
+    ),
+    of_route(
+        "sessions_per_shard",
+        Kind::Count(Range { min: 1, max: 10_000_000, why: "each has a subscription" }, |r, v| {
+            r.sessions_per_shard = v;
+        }),
+        Some("100_000"),
+        "Open sessions of one shard",
+    ),
+    of_route(
+        "chunks_per_session",
+        Kind::Count(Range { min: 1, max: 100_000_000, why: "each is remembered" }, |r, v| {
+            r.chunks_per_session = v;
+        }),
+        Some("1_000_000"),
+        "Chunks of one session",
+    ),
+    of_route(
+        "session_text_bytes",
+        Kind::Bytes(Range { min: 1024, max: 1 << 30, why: "it is held until the end" }, |r, v| {
+            r.session_text_bytes = v;
+        }),
+        Some("16MiB"),
+        "Text of one session, all its results together",
+    ),
+    of_route(
+        "merge_separator",
+        Kind::Text(Range { min: 0, max: 64, why: "it stands between all chunks" }, |r, v| {
+            r.merge_separator = v;
+        }),
+        Some(" "),
+        "Stands between the texts of two chunks in the final result",
+    ),
+];
+
+/// Keys that the documentation has for a later version.
+pub(super) const LATER_KEYS: &[&str] =
+    &["queue.group", "queue_high", "queue_low", "resume_ms", "channel", "conflate_ms", "overflow"];
+
+const DEADLINE_MS: Range =
+    Range { min: 10, max: 3_600_000, why: "workers need some; what waits is held" };
+
+/// Half a route: the part that says which other settings it has.
+#[derive(Clone, Debug)]
+pub struct RouteDraft {
+    path: Option<String>,
+    kind: Option<&'static str>,
+}
+
+/// The values of one `[[route]]` as they were given.
+pub(super) type GivenRoute = BTreeMap<String, Given>;
+
+/// Every key of a route, for the file and its hints.
+pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
+    let common = ROUTE_SETTINGS.iter().map(|setting| setting.key);
+    common.chain(TASKS_SETTINGS.iter().map(|setting| setting.key))
+}
+
+/// The routes of a configuration, after those (`echo`) that it already has. `None` stands
+/// for a file without routes, or no file: the default route.
+pub(super) fn routes(
+    given: Option<Vec<GivenRoute>>,
+    routes: &mut Vec<Route>,
+    values: &mut Vec<EffectiveValue>,
+    problems: &mut Vec<Problem>,
+) {
+    let given = given.unwrap_or_else(|| vec![default_route()]);
+    if given.len() > ROUTES_MAX {
+        problems.push(Problem::Value {
+            option: "[[route]]".into(),
+            value: Some(given.len().to_string()),
+            limit: format!("must be at most {ROUTES_MAX} (each request is compared with all)"),
+            fix: "leave some out".into(),
+        });
+        return;
+    }
+    for (index, given) in given.into_iter().enumerate() {
+        let prefix = format!("route[{index}].");
+        let path_option =
+            given.get("path").map(|path| path.source.option(&format!("{prefix}path")));
+        let Some(route) = route(given, &prefix, values, problems) else { continue };
+        if routes.iter().any(|earlier| earlier.path == route.path) {
+            problems.push(Problem::Value {
+                option: path_option.unwrap_or_default(),
+                value: Some(format!("{:?}", route.path)),
+                limit: "is the path of another route (an earlier [[route]], or echo)".into(),
+                fix: "give each route its own path".into(),
+            });
+        }
+        routes.push(route);
+    }
+}
+
+fn route(
+    given: GivenRoute,
+    prefix: &str,
+    values: &mut Vec<EffectiveValue>,
+    problems: &mut Vec<Problem>,
+) -> Option<Route> {
+    let is_common = |key: &str| ROUTE_SETTINGS.iter().any(|setting| setting.key == key);
+    let (common, special): (GivenRoute, GivenRoute) =
+        given.into_iter().partition(|(key, _)| is_common(key));
+    let before = problems.len();
+    let mut draft = RouteDraft { path: None, kind: None };
+    resolve(ROUTE_SETTINGS, &common, &[], prefix, &mut draft, values, problems);
+    let kind = match draft.kind {
+        Some("tasks") => {
+            let mut tasks = TasksRoute::blank();
+            resolve(TASKS_SETTINGS, &special, &[], prefix, &mut tasks, values, problems);
+            RouteKind::Tasks(tasks)
+        }
+        Some("echo") => {
+            problems.extend(special.iter().map(|(key, given)| Problem::Value {
+                option: given.source.option(&format!("{prefix}{key}")),
+                value: Some(given.raw.to_string()),
+                limit: "has no meaning for a route of kind \"echo\"".into(),
+                fix: "remove it".into(),
+            }));
+            RouteKind::Echo
+        }
+        // Refused above; what its other keys mean is not known.
+        _ => return None,
+    };
+    let path = draft.path.filter(|_| problems.len() == before)?;
+    Some(Route { path, kind })
+}
+
+fn default_route() -> GivenRoute {
+    let given =
+        |text: &str| Given { raw: super::source::Raw::Text(text.into()), source: Source::Default };
+    BTreeMap::from([("path".into(), given("/ws/asr")), ("kind".into(), given("tasks"))])
+}
+
+impl TasksRoute {
+    /// Every field is overwritten out of the table, by its default at least.
+    fn blank() -> Self {
+        Self {
+            queue_key: "".into(),
+            chunk_deadline_ms: 0,
+            finish_deadline_ms: 0,
+            inflight: 0,
+            sessions_per_connection: 0,
+            sessions_per_shard: 0,
+            chunks_per_session: 0,
+            session_text_bytes: 0,
+            merge_separator: String::new(),
+        }
+    }
+}
+
+const fn of_route<T>(
+    key: &'static str,
+    kind: Kind<T>,
+    default: Option<&'static str>,
+    help: &'static str,
+) -> Setting<T> {
+    Setting { key, flag: None, kind, default, help, secret: false, change: Change::Restart }
+}
