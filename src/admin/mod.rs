@@ -166,7 +166,7 @@ fn serve(
                 .with_graceful_shutdown(async { drop(stopping.await) })
                 .into_future(),
         );
-        // Whichever way the handle went, stopped or dropped with its thread.
+        // A handle that was dropped rather than stopped leaves the port open.
         if stopped.await.is_err() {
             std::future::pending::<()>().await;
         }
