@@ -203,7 +203,9 @@ impl Loop {
                 Err(error) => return Err(format!("connection {}: {error}", index + 1).into()),
             };
             let whole = connection.partial_bytes == 0 && received >= self.reply.len();
-            if whole && !is_reply(&self.buffer, &self.reply, self.messages % CHECK_EVERY == 0) {
+            if whole
+                && !is_reply(&self.buffer, &self.reply, self.messages.is_multiple_of(CHECK_EVERY))
+            {
                 return Err(
                     format!("connection {}: not the echo of what was sent", index + 1).into()
                 );

@@ -158,8 +158,8 @@ impl Idle {
         let mut bytes = std::mem::take(&mut connection.partial);
         bytes.extend_from_slice(received);
         let mut rest = bytes.as_slice();
-        while let Some((header, payload, after)) = frame(rest)? {
-            match header.opcode {
+        while let Some(Frame { opcode, payload, after }) = first_frame(rest)? {
+            match opcode {
                 OpCode::Control(Control::Ping) => {
                     connection.stream.write_all(&pong(payload)?)?;
                     self.pings += 1;
@@ -189,15 +189,24 @@ impl Idle {
     }
 }
 
-/// The first frame of `bytes`, its payload and what follows it; none if it is not all there.
-fn frame(bytes: &[u8]) -> Result<Option<(FrameHeader, &[u8], &[u8])>, Failure> {
+/// One frame at the head of some bytes.
+struct Frame<'a> {
+    opcode: OpCode,
+    payload: &'a [u8],
+    /// What follows it.
+    after: &'a [u8],
+}
+
+/// The first frame of `bytes`; none if it is not all there.
+fn first_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, Failure> {
     let mut cursor = Cursor::new(bytes);
     let Some((header, payload_bytes)) = FrameHeader::parse(&mut cursor)? else { return Ok(None) };
     if payload_bytes > BUFFER_BYTES as u64 {
         return Err(format!("a frame of {payload_bytes} bytes on an idle connection").into());
     }
     let body = &bytes[cursor.position() as usize..];
-    Ok(body.split_at_checked(payload_bytes as usize).map(|(payload, rest)| (header, payload, rest)))
+    let split = body.split_at_checked(payload_bytes as usize);
+    Ok(split.map(|(payload, after)| Frame { opcode: header.opcode, payload, after }))
 }
 
 fn pong(payload: &[u8]) -> Result<Vec<u8>, Failure> {
