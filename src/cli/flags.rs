@@ -77,7 +77,7 @@ impl FromArgMatches for SettingFlags {
 /// The flag of a setting, where it has one; `more` ends its long help.
 pub(super) fn argument<T>(setting: &Setting<T>, more: &str) -> Option<Arg> {
     let name = setting.flag?;
-    let default = setting.default.unwrap_or("none");
+    let default = setting.default_text();
     let (help, what) = (setting.help, setting.kind.describe());
     let arg = Arg::new(name)
         .long(name)

@@ -74,7 +74,7 @@ fn settings_sections() -> Roff {
 }
 
 fn entry<T>(page: &mut Roff, setting: &Setting<T>, names: &str) {
-    let default = setting.default.unwrap_or("none, it must be given");
+    let default = setting.default_text();
     page.control("TP", []);
     page.text([bold(setting.key), roman(names)]);
     let what = setting.kind.describe();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Everything that is wrong with a configuration; never empty.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ConfigError {
-    /// In the order in which the settings stand in the documentation.
+    /// Of the file's form, then of unknown names, then of values in the table's order.
     pub problems: Vec<Problem>,
 }
 

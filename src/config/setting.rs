@@ -40,6 +40,15 @@ impl<T> Setting<T> {
     pub fn environment_name(&self) -> String {
         format!("{ENVIRONMENT_PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())
     }
+
+    /// The default for help: quoted where it would not be seen.
+    pub fn default_text(&self) -> String {
+        match self.default {
+            None => "none, it must be given".to_owned(),
+            Some(default) if default.trim() != default => format!("{default:?}"),
+            Some(default) => default.to_owned(),
+        }
+    }
 }
 
 /// The one of `known` that reads most like `given`; the last part of a dotted key counts
