@@ -1,1 +1,399 @@
-//! To come.
+//! ▢ The tasks route on one shard: every session of its connections.
+//!
+//! Place in the data path: client messages come in from `ws`, answers and results from
+//! `broker`; out go [`Action`]s, which the shard carries out in order. This module knows
+//! no socket beyond its name, no Redis, and no clock. It never waits: what takes time is
+//! a state of a session, and a deadline on the wheel.
+//!
+//! Reads downward: [`Tasks`] finds the session, `session` decides, `chunks` remembers,
+//! `reply` and `task` write JSON; `command` and `result` read it.
+
+mod chunks;
+mod command;
+mod config;
+mod context;
+mod id;
+mod json;
+mod reply;
+mod result;
+mod session;
+mod table;
+mod task;
+mod ticket;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use config::TasksConfig;
+pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
+
+use crate::broker::{self, Event, Ticket};
+use crate::clock::Now;
+use crate::ids::SocketId;
+use crate::limits::{TASKS_ECHO_CHARS, TASKS_TICK_MS, TASKS_WHEEL_SLOTS};
+use crate::metrics::ShardMetrics;
+use crate::wheel::Wheel;
+use crate::ws::CloseCode;
+use command::{BadCommand, Command};
+use context::Context;
+use id::SessionId;
+use reply::{ErrorCode, SYSTEM_BUSY};
+use session::{End, Session};
+use table::Table;
+use ticket::Purpose;
+
+/// What the shard is to do. Actions are carried out in order.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Action {
+    /// Send a text message.
+    Send {
+        /// To whom; gone already: the message is nobody's.
+        to: SocketId,
+        /// JSON.
+        text: Vec<u8>,
+    },
+    /// Close a connection. Its [`Tasks::on_disconnect`] follows as for any other.
+    Close {
+        /// Which.
+        socket: SocketId,
+        /// Why, for programs.
+        code: CloseCode,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// Submit a command.
+    Broker(broker::Command),
+    /// Stop reading a socket. What was read already is still taken.
+    Pause(SocketId),
+    /// Read it again.
+    Resume(SocketId),
+}
+
+/// A connection that has a session, or that lost one to another connection.
+#[derive(Default)]
+struct Connection {
+    /// Slots of its sessions.
+    sessions: Vec<u32>,
+    paused: bool,
+    /// A `Close` went out: what it still says is not heard.
+    closing: bool,
+}
+
+/// All sessions of one tasks route on one shard.
+pub struct Tasks {
+    config: Arc<TasksConfig>,
+    metrics: Arc<ShardMetrics>,
+    route: RouteTag,
+    table: Table,
+    connections: HashMap<SocketId, Connection>,
+    wheel: Wheel,
+    /// Slots whose deadline has come; kept for its allocation.
+    due: Vec<u32>,
+    broker_up: bool,
+}
+
+impl Tasks {
+    /// A route without sessions. `route` is its own among those that share the broker.
+    pub fn new(config: Arc<TasksConfig>, metrics: Arc<ShardMetrics>, route: RouteTag) -> Self {
+        Self {
+            config,
+            metrics,
+            route,
+            table: Table::default(),
+            connections: HashMap::new(),
+            wheel: Wheel::new(TASKS_TICK_MS, TASKS_WHEEL_SLOTS),
+            due: Vec::new(),
+            broker_up: true,
+        }
+    }
+
+    /// A client's data message, text or binary alike.
+    pub fn on_message(
+        &mut self,
+        from: SocketId,
+        payload: &[u8],
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        if self.connections.get(&from).is_some_and(|connection| connection.closing) {
+            return;
+        }
+        match Command::parse(payload) {
+            Ok(Command::Start { session_id }) => self.start(from, &session_id, now, actions),
+            Ok(Command::Chunk { session_id, index, audio }) => {
+                let Some(slot) = self.own(from, &session_id, actions) else { return };
+                self.with(slot, now, actions, |session, cx| {
+                    session.chunk(index, &audio, cx);
+                    None
+                });
+            }
+            Ok(Command::Finish { session_id }) => {
+                let Some(slot) = self.own(from, &session_id, actions) else { return };
+                self.with(slot, now, actions, Session::finish);
+            }
+            Err(BadCommand::Format) => {
+                let message = "Invalid message format";
+                self.refuse(from, ErrorCode::BadMessage, message, None, actions);
+            }
+            Err(BadCommand::UnknownAction(action)) => {
+                let message = format!("Unknown action: {}", shortened(&action));
+                self.refuse(from, ErrorCode::UnknownAction, &message, None, actions);
+            }
+        }
+    }
+
+    /// An event of the broker. What is not this route's is given back: `Up` and `Down`
+    /// always, for they are everybody's; answers to other routes' tickets; channels on
+    /// which no session of this route listens. A result that every route gives back
+    /// belongs in [`count_orphan`](Self::count_orphan).
+    #[must_use = "another route may want it"]
+    pub fn on_event(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> Option<Event> {
+        match &event {
+            Event::Up => self.broker_up = true,
+            Event::Down { .. } => self.broker_up = false,
+            Event::Pushed(ticket)
+            | Event::PushFailed(ticket, _)
+            | Event::Fetched(ticket, _)
+            | Event::FetchFailed(ticket, _) => {
+                if self.route.owns(*ticket) {
+                    self.on_answer(*ticket, &event, now, actions);
+                    return None;
+                }
+            }
+            Event::Subscribed(channel)
+            | Event::SubscribeFailed(channel, _)
+            | Event::Message { channel, .. } => {
+                if let Some(slot) = id::of_channel(channel).and_then(|id| self.table.find(id)) {
+                    self.with(slot, now, actions, |session, cx| match &event {
+                        Event::Subscribed(_) => session.on_subscribed(cx),
+                        Event::SubscribeFailed(_, error) => {
+                            Some(session.on_subscribe_failed(error, cx))
+                        }
+                        Event::Message { payload, .. } => session.on_message(payload, cx),
+                        _ => None,
+                    });
+                    return None;
+                }
+            }
+        }
+        Some(event)
+    }
+
+    /// Counts an event that every route of the shard has given back: a result for a
+    /// session that has ended. For once per event, on any of the routes.
+    pub fn count_orphan(&self, event: &Event) {
+        if let Event::Message { .. } = event {
+            self.metrics.tasks.results.orphaned.inc();
+        }
+    }
+
+    /// A socket is gone, however it went: its sessions end. Once per socket.
+    pub fn on_disconnect(&mut self, socket: SocketId, _now: Now, actions: &mut Vec<Action>) {
+        let Some(connection) = self.connections.remove(&socket) else { return };
+        for slot in connection.sessions {
+            self.end(slot, End::Abandoned, actions);
+        }
+    }
+
+    /// To be called about every 250 ms: deadlines of chunks and of finishing sessions.
+    pub fn on_tick(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now.ms, &mut due);
+        for slot in due.drain(..) {
+            self.with(slot, now, actions, Session::on_deadline);
+        }
+        self.due = due;
+    }
+
+    /// Sessions that are open on a connection.
+    pub fn sessions_of(&self, socket: SocketId) -> usize {
+        self.connections.get(&socket).map_or(0, |connection| connection.sessions.len())
+    }
+
+    /// Whether the client of a connection waits for something: a start, an answer, an end.
+    pub fn has_open_work(&self, socket: SocketId) -> bool {
+        let Some(connection) = self.connections.get(&socket) else { return false };
+        let mut sessions = connection.sessions.iter().filter_map(|&slot| self.table.get(slot));
+        sessions.any(Session::has_open_work)
+    }
+
+    fn start(&mut self, from: SocketId, text: &str, now: Now, actions: &mut Vec<Action>) {
+        let named = !text.is_empty();
+        let id = match if named { SessionId::parse(text) } else { Ok(SessionId::random()) } {
+            Ok(id) => id,
+            Err(id::BadSessionId) => {
+                let message = "session_id must be 1 to 128 of A-Z a-z 0-9 . _ : -";
+                return self.refuse(from, ErrorCode::BadSessionId, message, None, actions);
+            }
+        };
+        let open = self.table.find(id.as_str());
+        if let Some(slot) = open
+            && self.table.get(slot).and_then(Session::owner) == Some(from)
+        {
+            return self.with(slot, now, actions, |session, cx| {
+                session.start_again(cx);
+                None
+            });
+        }
+        let full = self.sessions_of(from) >= self.config.sessions_per_connection.max(1) as usize;
+        let shard_full = self.table.len() >= self.sessions_per_shard() && open.is_none();
+        if full || shard_full {
+            return self.refuse(from, ErrorCode::Busy, SYSTEM_BUSY, Some(&id), actions);
+        }
+        if let Some(slot) = open {
+            return self.take_over(slot, from, now, actions);
+        }
+        if !self.broker_up {
+            let code = ErrorCode::BrokerUnavailable;
+            return self.refuse(from, code, SYSTEM_BUSY, Some(&id), actions);
+        }
+        let slot = self.table.insert(|key| Session::new(key, id, from, named, now.ms));
+        self.connections.entry(from).or_default().sessions.push(slot);
+        self.metrics.tasks.sessions.inc();
+        self.with(slot, now, actions, |session, cx| {
+            session.subscribe(cx);
+            None
+        });
+    }
+
+    fn take_over(&mut self, slot: u32, by: SocketId, now: Now, actions: &mut Vec<Action>) {
+        let old = self.table.get(slot).and_then(Session::owner);
+        if let Some((socket, connection)) =
+            old.and_then(|old| self.connections.get_mut(&old).map(|connection| (old, connection)))
+        {
+            connection.sessions.retain(|&other| other != slot);
+            connection.closing = true;
+            let code = CloseCode::TakenOver;
+            actions.push(Action::Close { socket, code, reason: "session taken over" });
+        }
+        self.connections.entry(by).or_default().sessions.push(slot);
+        self.with(slot, now, actions, |session, cx| {
+            session.take_over(by, cx);
+            None
+        });
+    }
+
+    /// The session of that id, if it is this connection's: nobody sees another's.
+    fn own(&self, from: SocketId, text: &str, actions: &mut Vec<Action>) -> Option<u32> {
+        let slot = self.table.find(text).filter(|&slot| {
+            self.table.get(slot).is_some_and(|session| session.owner() == Some(from))
+        });
+        if slot.is_none() {
+            let message = format!("Session not found: {}", shortened(text));
+            let id = SessionId::parse(text).ok();
+            let code = ErrorCode::SessionNotFound;
+            self.refuse(from, code, &message, id.as_ref(), actions);
+        }
+        slot
+    }
+
+    fn on_answer(&mut self, ticket: Ticket, event: &Event, now: Now, actions: &mut Vec<Action>) {
+        let (key, purpose) = ticket::read(ticket);
+        // None: the session has ended; nobody waits for the answer any more.
+        let Some(slot) = self.table.slot_of(key) else { return };
+        self.with(slot, now, actions, |session, cx| match (purpose, event) {
+            (Purpose::Push(ordinal), Event::Pushed(_)) => {
+                session.on_pushed(ordinal, cx);
+                None
+            }
+            (Purpose::Push(ordinal), Event::PushFailed(_, error)) => {
+                session.on_push_failed(ordinal, error, cx)
+            }
+            (Purpose::Fetch, Event::Fetched(_, values)) => session.on_fetched(Some(values), cx),
+            (Purpose::Fetch, Event::FetchFailed(..)) => session.on_fetched(None, cx),
+            _ => None,
+        });
+    }
+
+    /// Does something to a session, and then what follows from any change of one: its end,
+    /// its next deadline, its client's flow.
+    fn with(
+        &mut self,
+        slot: u32,
+        now: Now,
+        actions: &mut Vec<Action>,
+        change: impl FnOnce(&mut Session, &mut Context<'_>) -> Option<End>,
+    ) {
+        let Some(session) = self.table.get_mut(slot) else { return };
+        let (config, metrics) = (&*self.config, &self.metrics.tasks);
+        let mut cx = Context { config, metrics, now, route: self.route, actions };
+        let owner = session.owner();
+        match change(session, &mut cx) {
+            Some(end) => self.end(slot, end, actions),
+            None => {
+                if let Some(deadline_ms) = session.new_alarm_ms() {
+                    self.wheel.arm(slot, deadline_ms);
+                }
+            }
+        }
+        if let Some(owner) = self.table.get(slot).and_then(Session::owner).or(owner) {
+            self.regulate(owner, actions);
+        }
+    }
+
+    /// The one teardown of a session.
+    fn end(&mut self, slot: u32, end: End, actions: &mut Vec<Action>) {
+        let Some(session) = self.table.remove(slot) else { return };
+        self.wheel.disarm(slot);
+        let channel = session.channel().clone();
+        actions.push(Action::Broker(broker::Command::Unsubscribe { channel }));
+        let metrics = &self.metrics.tasks;
+        metrics.sessions.dec();
+        match end {
+            End::Complete => metrics.sessions_complete.inc(),
+            End::Partial => metrics.sessions_partial.inc(),
+            End::Abandoned => metrics.sessions_abandoned.inc(),
+        }
+        let owner = session.owner().and_then(|owner| self.connections.get_mut(&owner));
+        if let Some(connection) = owner {
+            connection.sessions.retain(|&other| other != slot);
+        }
+    }
+
+    /// Pauses a connection with a session that has too many unanswered chunks; resumes it
+    /// when each has fewer than `inflight`. Forgets one that has nothing left.
+    fn regulate(&mut self, socket: SocketId, actions: &mut Vec<Action>) {
+        let Some(connection) = self.connections.get_mut(&socket) else { return };
+        let inflight = self.config.inflight.max(1);
+        let unanswered = connection.sessions.iter().filter_map(|&slot| self.table.get(slot));
+        let most = unanswered.map(Session::unanswered).max().unwrap_or(0);
+        if connection.closing {
+            return;
+        }
+        if !connection.paused && most > inflight {
+            connection.paused = true;
+            actions.push(Action::Pause(socket));
+        } else if connection.paused && most < inflight {
+            connection.paused = false;
+            actions.push(Action::Resume(socket));
+        }
+        if connection.sessions.is_empty() {
+            self.connections.remove(&socket);
+        }
+    }
+
+    fn refuse(
+        &self,
+        to: SocketId,
+        code: ErrorCode,
+        message: &str,
+        session: Option<&SessionId>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.metrics.tasks.errors.inc();
+        let error = reply::Error { code, message, session, rejected_chunk: None };
+        actions.push(Action::Send { to, text: reply::error(&error) });
+    }
+
+    fn sessions_per_shard(&self) -> usize {
+        self.config.sessions_per_shard.clamp(1, SESSIONS_MAX) as usize
+    }
+}
+
+/// As much of a client's text as an error message repeats; JSON takes care of the rest.
+fn shortened(text: &str) -> &str {
+    text.char_indices().nth(TASKS_ECHO_CHARS).map_or(text, |(end, _)| &text[..end])
+}

@@ -1,0 +1,46 @@
+//! ▢ The settings of one tasks route.
+
+use std::sync::Arc;
+
+/// Settings of a tasks route, the same on every shard. Every number is at least one;
+/// zero counts as one where it would stop everything.
+#[derive(Clone, Debug)]
+pub struct TasksConfig {
+    /// List to which tasks are appended. The workers must read the same.
+    pub queue_key: Arc<str>,
+    /// How long a chunk waits for its answer, from its acceptance by the broker.
+    pub chunk_deadline_ms: u64,
+    /// How long a session waits for its answers after `finish`.
+    pub finish_deadline_ms: u64,
+    /// Unanswered chunks of a session beyond which its socket is not read.
+    pub inflight: u32,
+    /// Sessions that one connection can have at once.
+    pub sessions_per_connection: u32,
+    /// Sessions that one shard can have at once, over all connections; at most
+    /// [`SESSIONS_MAX`](super::SESSIONS_MAX).
+    pub sessions_per_shard: u32,
+    /// Different chunk indexes that one session can have; at most
+    /// [`CHUNKS_MAX`](super::CHUNKS_MAX). Each costs about 64 bytes besides its text.
+    pub chunks_per_session: u32,
+    /// Bytes of result texts kept for a session's merge. A result past it is delivered,
+    /// but missing in the final text, which then says so.
+    pub session_text_bytes: usize,
+    /// Put between two texts of the merge.
+    pub merge_separator: String,
+}
+
+impl Default for TasksConfig {
+    fn default() -> Self {
+        Self {
+            queue_key: "asr_chunk_queue".into(),
+            chunk_deadline_ms: 60_000,
+            finish_deadline_ms: 60_000,
+            inflight: 1_024,
+            sessions_per_connection: 16,
+            sessions_per_shard: 250_000,
+            chunks_per_session: 100_000,
+            session_text_bytes: 16 << 20,
+            merge_separator: " ".into(),
+        }
+    }
+}
