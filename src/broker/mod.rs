@@ -19,6 +19,7 @@
 //! - A push whose answer was lost with the connection is sent again: at least once.
 //!   Workers' answers are de-duplicated by index.
 
+pub mod embedded;
 pub mod redis;
 
 use std::sync::Arc;
