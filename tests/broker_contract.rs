@@ -673,6 +673,27 @@ fn a_redis_that_comes_later_is_found_and_held_commands_are_carried_out() {
 }
 
 #[test]
+fn dialling_on_a_thread_gives_a_socket_or_the_reason() {
+    let server = RedisServer::start();
+    let absent = RedisServer::absent();
+    let outcome = |url: String| {
+        let (done, outcome) = crossbeam_channel::bounded(1);
+        let target = Target::parse(&url).unwrap();
+        let hand_over = move |outcome| done.send(outcome).unwrap();
+        dial::spawn_dial(target, Duration::from_secs(5), hand_over).unwrap();
+        outcome.recv_timeout(PATIENCE).unwrap()
+    };
+    let mut socket = TcpStream::from(outcome(server.url()).unwrap());
+    let error = socket.read(&mut [0; 1]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::WouldBlock, "it does not block");
+    assert!(socket.nodelay().unwrap());
+    let error = outcome(absent.url()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    let nowhere = outcome(format!("unix://{}", absent.socket().display())).unwrap_err();
+    assert_eq!(nowhere.kind(), ErrorKind::NotFound);
+}
+
+#[test]
 fn workers_of_the_embedded_broker_wait_for_values_and_lose_none() {
     const VALUES: u64 = 2_000;
     let broker = Embedded::start();
