@@ -7,14 +7,20 @@
 //! What every broker promises, and one suite of tests checks on both:
 //! - Commands take effect in the order in which they were submitted.
 //! - Every `Push` and `Fetch` is answered once, by its ticket: done or failed.
+//! - An `Unsubscribe` also takes back a `Subscribe` that has no answer yet, which then may
+//!   have none.
 //! - `Subscribed` comes after the subscription is in force: whatever is published after
 //!   it is delivered. It comes again whenever a lost connection was restored; what was
 //!   published in between was not delivered, and the caller reads its cache.
 //! - Messages of one channel arrive in the order in which they were published.
 //! - While the broker is away, commands are held and carried out on its return, up to
 //!   `broker_pending_bytes` (limits); past that they fail with [`Error::Full`].
+//!   The number of subscriptions is bounded too.
 //! - A push whose answer was lost with the connection is sent again: at least once.
 //!   Workers' answers are de-duplicated by index.
+
+pub mod embedded;
+pub mod redis;
 
 use std::sync::Arc;
 
@@ -61,7 +67,8 @@ pub enum Command {
 pub enum Event {
     /// Commands are carried out from now on.
     Up,
-    /// Commands are held from now on; `reason` is for the log.
+    /// Commands are held from now on; `reason` is for the log, without secrets. It may come
+    /// before the first `Up`, and again with another reason while the broker is away.
     Down {
         /// What happened, for people.
         reason: String,

@@ -1,0 +1,347 @@
+//! ▢ One link to Redis: a connection, and after it the next.
+//!
+//! ```text
+//! Waiting ─wants_dial→ Dialing ─on_connected→ Greeting ─all OK→ Up
+//!    ↑ backoff            │ on_dial_failed        │                │
+//!    └────────────────────┴──── on_closed ────────┴────────────────┘
+//! ```
+//! Replies come in the order of the commands, and so do the pushes that confirm a
+//! SUBSCRIBE or UNSUBSCRIBE (Redis writes them in place of a reply; a refusal is an
+//! ordinary error). So one FIFO tells what belongs to what; anything that does not fit its
+//! front is a broken stream, and closing is the only safe answer to that.
+//!
+//! Must not: open, read or write a socket, or look at a clock.
+
+mod answers;
+
+use std::{fmt, sync::Arc};
+
+use redis::cmd;
+
+use super::{
+    backoff::Backoff,
+    frames::Frames,
+    subscriptions::Subscriptions,
+    target::Target,
+    work::{Held, Request, Sent, Work},
+};
+use crate::{
+    broker::{Command, Error, Event},
+    limits::LINK_WRITE_BYTES,
+    metrics::ShardMetrics,
+};
+
+/// Bounds of one link, from the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LinkLimits {
+    /// Bytes of pushes and fetches without an answer, held or on their way.
+    pub pending_bytes: usize,
+    /// Channels, and also `Subscribe`s without an answer.
+    pub subscriptions: usize,
+    /// Silence after which a connection with an unanswered command is given up.
+    pub answer_timeout_ms: u64,
+    /// Silence after which an idle connection is asked for a sign of life.
+    pub ping_after_ms: u64,
+}
+
+impl Default for LinkLimits {
+    fn default() -> Self {
+        Self {
+            pending_bytes: 64 * 1024 * 1024,
+            subscriptions: 2_000_000,
+            answer_timeout_ms: 5_000,
+            ping_after_ms: 5_000,
+        }
+    }
+}
+
+/// Why the connection has to be closed. Its text is for the log and names the remedy where
+/// there is one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkError {
+    /// Redis does not let us in, or is not what is needed.
+    Refused(String),
+    /// Redis is there but carries out nothing for the time being (LOADING, MASTERDOWN).
+    NotReady(String),
+    /// No answer in time.
+    Silent {
+        /// How long nothing was heard.
+        silence_ms: u64,
+    },
+    /// What came is not an answer to what was asked.
+    Protocol(String),
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(text) | Self::NotReady(text) => out.write_str(text),
+            Self::Silent { silence_ms } => write!(out, "no answer from Redis for {silence_ms} ms"),
+            Self::Protocol(text) => write!(out, "unexpected bytes from Redis: {text}"),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Waiting { until_ms: u64 },
+    Dialing,
+    Greeting,
+    Up { since_ms: u64 },
+}
+
+/// A link to Redis. See the module for its states.
+pub struct Link {
+    target: Target,
+    name: String,
+    limits: LinkLimits,
+    metrics: Arc<ShardMetrics>,
+    state: State,
+    backoff: Backoff,
+    frames: Frames,
+    /// Bytes of the handshake and of pings; commands are written when they are taken.
+    greeting: Vec<u8>,
+    work: Work,
+    subscriptions: Subscriptions,
+    heard_ms: u64,
+    was_up: bool,
+    told_down: Option<String>,
+}
+
+impl Link {
+    /// A link that has not dialled yet. `name` is for Redis's CLIENT LIST, `seed` for the
+    /// spread of the pauses between attempts. The link is the one writer of
+    /// `metrics.broker`.
+    pub fn new(
+        target: &Target,
+        name: &str,
+        limits: LinkLimits,
+        metrics: Arc<ShardMetrics>,
+        seed: u64,
+    ) -> Self {
+        // CLIENT SETNAME takes no blanks and no control characters.
+        let graphic = |byte: char| if byte.is_ascii_graphic() { byte } else { '_' };
+        Self {
+            target: target.clone(),
+            name: name.chars().map(graphic).collect(),
+            limits,
+            metrics,
+            state: State::Waiting { until_ms: 0 },
+            backoff: Backoff::new(seed),
+            frames: Frames::default(),
+            greeting: Vec::new(),
+            work: Work::default(),
+            subscriptions: Subscriptions::default(),
+            heard_ms: 0,
+            was_up: false,
+            told_down: None,
+        }
+    }
+
+    /// Whether commands are carried out now.
+    pub fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    /// Takes a command. What fails for lack of room is told at once.
+    pub fn submit(&mut self, command: Command, events: &mut Vec<Event>) {
+        match command {
+            Command::Push { ticket, key, value } => {
+                self.request(Request::Push { ticket, key, value }, events);
+            }
+            Command::Fetch { ticket, key } => self.request(Request::Fetch { ticket, key }, events),
+            Command::Subscribe { channel } => self.subscribe(channel, events),
+            Command::Unsubscribe { channel } => {
+                // A new connection has no subscriptions: nothing to take back there.
+                if self.subscriptions.remove(&channel) && self.is_up() {
+                    self.work.hold(Held::Unsubscribe(channel));
+                }
+            }
+        }
+        self.set_gauges();
+    }
+
+    fn request(&mut self, request: Request, events: &mut Vec<Event>) {
+        let pending_bytes = self.work.pending_bytes().saturating_add(request.cost_bytes());
+        if pending_bytes > self.limits.pending_bytes {
+            self.metrics.broker.failed.inc();
+            events.push(request.failed(Error::Full));
+        } else {
+            self.work.hold(Held::Request(request));
+        }
+    }
+
+    fn subscribe(&mut self, channel: Arc<str>, events: &mut Vec<Event>) {
+        let limit = self.limits.subscriptions;
+        let known = self.subscriptions.find(&channel);
+        if self.work.asked() >= limit || (known.is_none() && self.subscriptions.len() >= limit) {
+            self.metrics.broker.failed.inc();
+            events.push(Event::SubscribeFailed(channel, Error::Full));
+            return;
+        }
+        let asked = known.unwrap_or_else(|| self.subscriptions.insert(channel));
+        self.work.hold(Held::Subscribe(asked));
+    }
+
+    /// Whether to dial now: `true` once for each attempt, which then ends with
+    /// `on_connected` or `on_dial_failed`.
+    pub fn wants_dial(&mut self, now_ms: u64) -> bool {
+        let due = matches!(self.state, State::Waiting { until_ms } if until_ms <= now_ms);
+        if due {
+            self.state = State::Dialing;
+        }
+        due
+    }
+
+    /// When `wants_dial` will say yes, where that is only a matter of time.
+    pub fn dials_at_ms(&self) -> Option<u64> {
+        match self.state {
+            State::Waiting { until_ms } => Some(until_ms),
+            _ => None,
+        }
+    }
+
+    /// A socket is there. The link says hello on it; commands follow when Redis has
+    /// answered all of that well.
+    pub fn on_connected(&mut self, now_ms: u64) {
+        self.state = State::Greeting;
+        self.heard_ms = now_ms;
+        self.frames = Frames::default();
+        self.greeting.clear();
+        let mut hello = cmd("HELLO");
+        hello.arg(3);
+        if let Some(password) = &self.target.password {
+            hello.arg("AUTH").arg(self.target.user.as_deref().unwrap_or("default")).arg(password);
+        }
+        hello.arg("SETNAME").arg(&self.name).write_packed_command(&mut self.greeting);
+        self.work.sent(Sent::Hello, now_ms);
+        if self.target.db != 0 {
+            cmd("SELECT").arg(self.target.db).write_packed_command(&mut self.greeting);
+            self.work.sent(Sent::Select, now_ms);
+        }
+        // HELLO is answered by a server that is still loading its data; PING is not.
+        cmd("PING").write_packed_command(&mut self.greeting);
+        self.work.sent(Sent::Ping, now_ms);
+    }
+
+    /// The attempt to connect failed.
+    pub fn on_dial_failed(&mut self, reason: &str, now_ms: u64, events: &mut Vec<Event>) {
+        self.on_closed(reason, now_ms, events);
+    }
+
+    /// Bytes came from Redis.
+    ///
+    /// # Errors
+    /// The caller closes the socket and says so with `on_closed`. `events` holds what was
+    /// understood before.
+    pub fn on_bytes(
+        &mut self,
+        bytes: &[u8],
+        now_ms: u64,
+        events: &mut Vec<Event>,
+    ) -> Result<(), LinkError> {
+        self.heard_ms = now_ms;
+        let mut values = Vec::new();
+        let read = self.frames.read(bytes, &mut values);
+        let handled = values.into_iter().try_for_each(|value| self.on_value(value, now_ms, events));
+        let result = match (handled, read) {
+            (Ok(()), Err(error)) => Err(self.on_frame_error(error, events)),
+            (handled, _) => handled,
+        };
+        self.set_gauges();
+        result
+    }
+
+    /// The socket is closed, by whichever side. What it did not answer is held again.
+    pub fn on_closed(&mut self, reason: &str, now_ms: u64, events: &mut Vec<Event>) {
+        let up_ms = match self.state {
+            State::Up { since_ms } => now_ms.saturating_sub(since_ms),
+            State::Waiting { .. } => return,
+            _ => 0,
+        };
+        let until_ms = now_ms.saturating_add(self.backoff.failed(up_ms));
+        self.state = State::Waiting { until_ms };
+        self.frames = Frames::default();
+        self.greeting = Vec::new();
+        self.work.connection_lost();
+        // Attempts that fail for the same reason, one after another, are told once.
+        if self.told_down.as_deref() != Some(reason) {
+            self.told_down = Some(reason.to_string());
+            let reason = format!("{}: {reason}", self.target);
+            events.push(Event::Down { reason });
+        }
+        self.set_gauges();
+    }
+
+    /// To be called every 250 ms or so.
+    ///
+    /// # Errors
+    /// Redis has been silent for too long: as for `on_bytes`.
+    pub fn on_tick(&mut self, now_ms: u64) -> Result<(), LinkError> {
+        let silence_ms = now_ms.saturating_sub(self.heard_ms);
+        match self.work.oldest() {
+            // Redis answers in order and without pause, so as long as anything comes, the
+            // oldest answer is on its way: a queue of many large ones is not silence.
+            Some((_, sent_ms)) => {
+                let silence_ms = silence_ms.min(now_ms.saturating_sub(*sent_ms));
+                if silence_ms > self.limits.answer_timeout_ms {
+                    return Err(LinkError::Silent { silence_ms });
+                }
+            }
+            None if self.is_up() && silence_ms >= self.limits.ping_after_ms => {
+                cmd("PING").write_packed_command(&mut self.greeting);
+                self.work.sent(Sent::Ping, now_ms);
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Whether `take_output` would give bytes.
+    pub fn has_output(&self) -> bool {
+        !self.greeting.is_empty() || (self.is_up() && self.work.is_sendable(&self.subscriptions))
+    }
+
+    /// Appends what is due to `output`, which is for the socket of now alone: on a close
+    /// the caller throws away what is left of it, and the link says it again where needed.
+    ///
+    /// Gives about [`LINK_WRITE_BYTES`] at a time, so the caller should have written one
+    /// output before it takes the next; the rest is bounded here.
+    pub fn take_output(&mut self, now_ms: u64, output: &mut Vec<u8>) {
+        output.append(&mut self.greeting);
+        if self.is_up() {
+            self.work.send(&mut self.subscriptions, now_ms, output, LINK_WRITE_BYTES);
+        }
+    }
+
+    fn come_up(&mut self, now_ms: u64, events: &mut Vec<Event>) {
+        self.state = State::Up { since_ms: now_ms };
+        self.subscriptions.start_restoring();
+        if std::mem::replace(&mut self.was_up, true) {
+            self.metrics.broker.reconnects.inc();
+        }
+        self.told_down = None;
+        events.push(Event::Up);
+    }
+
+    fn set_gauges(&self) {
+        let broker = &self.metrics.broker;
+        broker.up.set(u64::from(self.is_up()));
+        broker.subscriptions.set(self.subscriptions.len() as u64);
+        broker.pending_bytes.set(self.work.pending_bytes() as u64);
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let broker = &self.metrics.broker;
+        broker.up.set(0);
+        broker.subscriptions.set(0);
+        broker.pending_bytes.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! The shard's one connection to Redis.
+//!
+//! Commands → [`Link`] ▢ → bytes to write; bytes that were read → [`Link`] → events. The
+//! shard owns the socket, [`dial`] opens it. Everything that Redis may do to us (refuse,
+//! stall, vanish, come back empty or as a replica) is decided in the link, without IO.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | [`target`] ▢ | where Redis is, from the `redis` option |
+//! | [`link`] ▢ | commands and answers of one connection after another |
+//! | `work` ▢ | what is held and what is on its way, bounded |
+//! | `frames` ▢ | bytes to whole RESP3 values |
+//! | `subscriptions` ▢ | the channels, interned |
+//! | `backoff` ▢ | when to dial again |
+//! | [`dial`] | opens the socket: the only IO here |
+//!
+//! Must not: know what is in a task or in a result.
+
+mod backoff;
+pub mod dial;
+mod frames;
+pub mod link;
+mod subscriptions;
+pub mod target;
+mod work;
+
+pub use link::{Link, LinkError, LinkLimits};
+pub use target::{Address, Target, TargetError};
