@@ -26,6 +26,7 @@ WINDOW_SECONDS=5
 CONNECTIONS="100 1000"
 SERVERS="floor gateway"
 JSON=/dev/null
+DISTURBED=0
 while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
@@ -65,6 +66,11 @@ measure() {
   printf '{"server":"%s","round":%s,"at":"%s","kernel":"%s","cpu":"%s",%s\n' "$server" "$round" \
     "$(date -u +%FT%TZ)" "$(uname -r)" "$(processor)" "${line#\{}" |
     tee -a "$JSON" >>"$SCRATCH/runs.json"
+  # In a closed loop one side is always at work: if neither was, something else had the cores.
+  if awk -v server="$(number server_utilisation <<<"$line")" \
+    -v load="$(number load_utilisation <<<"$line")" 'BEGIN { exit !(server < 0.9 && load < 0.9) }'; then
+    DISTURBED=$((DISTURBED + 1))
+  fi
   say "round $round, $connections connections, $server:" \
     "$(number server_cpu_us_per_message <<<"$line") us a message"
 }
@@ -98,3 +104,6 @@ for connections in $CONNECTIONS; do
       'BEGIN { printf "%-12s ratio    %14.3f  (gateway / floor, server us/msg)\n", connections, gateway / floor }'
   fi
 done
+if ((DISTURBED > 0)); then
+  echo "CAUTION: in $DISTURBED runs other processes had part of the cores; run this on a quiet machine."
+fi

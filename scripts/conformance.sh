@@ -18,15 +18,13 @@ SUITE_SECONDS_MAX=600
 cd "$PROJECT"
 python3 -c 'import venv, ensurepip' 2>/dev/null ||
   fail "python3-venv is missing; install it with: sudo apt-get install python3-venv"
-if [[ ! -x .venv/bin/kosoku ]]; then
+if ! .venv/bin/kosoku --help >/dev/null 2>&1; then
   say "installing kosoku into .venv"
   python3 -m venv .venv
   .venv/bin/pip install --quiet --disable-pip-version-check 'kosoku==0.1.0'
 fi
-if [[ ! -x target/release/ringgate ]]; then
-  say "building (release)"
-  cargo build --release --locked --quiet
-fi
+say "building (release)"
+cargo build --release --locked --quiet
 
 start_server gateway 0 1000
 say "running the cases"
