@@ -305,7 +305,9 @@ impl Watched {
             self.world.finish(owner.unwrap(), id);
             self.check();
         }
-        for _ in 0..2 {
+        // An earlier read of the cache may be under way at the deadline; the last one
+        // begins when that is answered, and then has to be answered itself.
+        for _ in 0..3 {
             while !self.world.submitted.is_empty() || !self.world.events.is_empty() {
                 self.note_pushes();
                 self.world.execute();
