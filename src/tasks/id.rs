@@ -25,7 +25,7 @@ impl SessionId {
     pub fn parse(text: &str) -> Result<Self, BadSessionId> {
         let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._:-".contains(byte);
         let length = 1..=SESSION_ID_BYTES_MAX;
-        if length.contains(&text.len()) && text.as_bytes().iter().all(|byte| allowed(byte)) {
+        if length.contains(&text.len()) && text.as_bytes().iter().all(allowed) {
             Ok(Self(text.into()))
         } else {
             Err(BadSessionId)

@@ -5,13 +5,15 @@
 //! ack and no result leaves), and whether it has a finish deadline (from then on it takes
 //! no new chunk and ends as soon as nothing is open).
 //!
-//! The cache of results is read at most once at a time: after the start of an id that the
-//! client named, after a reconnect of the broker, before chunks are given up, and at the
-//! finish deadline.
+//! Here is what clients, broker and workers do to it; `lookup` has its deadlines and its
+//! reads of the cache, `speech` what it tells its owner.
+
+mod lookup;
+mod speech;
 
 use std::sync::Arc;
 
-use super::chunks::{Answer, Answered, Chunks, Phase, Taken};
+use super::chunks::{Answered, Chunks, Taken};
 use super::context::Context;
 use super::id::SessionId;
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
@@ -20,7 +22,8 @@ use super::task;
 use super::ticket::{Purpose, SessionKey};
 use crate::broker::{Command, Error as BrokerError};
 use crate::ids::SocketId;
-use crate::limits::{TASKS_FINAL_LOOK_MS, TASKS_MISSING_MAX};
+use crate::limits::TASKS_MISSING_MAX;
+use lookup::Lookup;
 
 /// How a session ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,15 +34,6 @@ pub enum End {
     Partial,
     /// Without a final result.
     Abandoned,
-}
-
-/// A read of the cache that is under way.
-#[derive(Debug)]
-struct Lookup {
-    /// It was begun past the finish deadline: the session ends with its answer.
-    last: bool,
-    /// It may have been answered from before a gap in the subscription.
-    again: bool,
 }
 
 /// One session.
@@ -102,17 +96,6 @@ impl Session {
     /// Whether its client waits for something.
     pub fn has_open_work(&self) -> bool {
         !self.confirmed || self.finish_deadline_ms.is_some() || self.unanswered() > 0
-    }
-
-    /// When [`on_deadline`](Self::on_deadline) is due, if that is earlier than what this
-    /// said before.
-    pub fn new_alarm_ms(&mut self) -> Option<u64> {
-        let next_ms = self.next_deadline_ms()?;
-        if self.armed_ms.is_some_and(|armed_ms| armed_ms <= next_ms) {
-            return None;
-        }
-        self.armed_ms = Some(next_ms);
-        self.armed_ms
     }
 
     /// Asks for its results: once, however many chunks follow.
@@ -243,87 +226,6 @@ impl Session {
         self.conclude_if_settled(cx)
     }
 
-    /// The cache was read; `None`: it could not be, which counts as empty.
-    pub fn on_fetched(&mut self, values: Option<&[Vec<u8>]>, cx: &mut Context<'_>) -> Option<End> {
-        let lookup = self.lookup.take()?;
-        for value in values.unwrap_or_default() {
-            self.on_cached(value, cx);
-        }
-        self.to_recover &= values.is_none();
-        cx.metrics.chunks_expired.add(self.chunks.expire_overdue().into());
-        if lookup.last {
-            return Some(self.conclude(cx));
-        }
-        let end = self.conclude_if_settled(cx);
-        if end.is_none() && (lookup.again || self.is_overdue(cx.now.ms)) {
-            self.look_up(cx);
-        }
-        end
-    }
-
-    /// What [`new_alarm_ms`](Self::new_alarm_ms) asked for. Coming early is harmless.
-    pub fn on_deadline(&mut self, cx: &mut Context<'_>) -> Option<End> {
-        self.armed_ms = None;
-        let now_ms = cx.now.ms;
-        if self.finish_deadline_ms.is_some_and(|ms| now_ms >= last_moment_ms(ms)) {
-            return Some(self.conclude(cx));
-        }
-        if self.lookup.is_none() && self.is_overdue(now_ms) {
-            self.look_up(cx);
-        }
-        None
-    }
-
-    fn next_deadline_ms(&mut self) -> Option<u64> {
-        if self.lookup.is_some() {
-            // The answer decides about overdue chunks. Only a client that waits for its
-            // final result does not wait for a broker that is away.
-            return self.finish_deadline_ms.map(last_moment_ms);
-        }
-        let chunk_ms = self.chunks.next_deadline_ms();
-        chunk_ms.into_iter().chain(self.finish_deadline_ms).min()
-    }
-
-    fn is_overdue(&mut self, now_ms: u64) -> bool {
-        self.finish_deadline_ms.is_some_and(|ms| ms <= now_ms)
-            || self.chunks.next_deadline_ms().is_some_and(|ms| ms <= now_ms)
-    }
-
-    fn look_up(&mut self, cx: &mut Context<'_>) {
-        if let Some(lookup) = &mut self.lookup {
-            lookup.again = true;
-            return;
-        }
-        self.chunks.mark_overdue(cx.now.ms);
-        let last = self.finish_deadline_ms.is_some_and(|ms| ms <= cx.now.ms);
-        self.lookup = Some(Lookup { last, again: false });
-        let ticket = cx.ticket(self.key, Purpose::Fetch);
-        cx.command(Command::Fetch { ticket, key: self.id.cache_key() });
-    }
-
-    /// Every result is published and cached: one that is known already is no duplicate.
-    fn on_cached(&mut self, value: &[u8], cx: &mut Context<'_>) {
-        let Ok(result) = WorkerResult::parse(value) else {
-            return cx.metrics.results.malformed.inc();
-        };
-        let text_bytes = cx.config.session_text_bytes;
-        let mut answered = self.chunks.answer(&result, text_bytes);
-        if answered == Answered::Unknown && self.to_recover {
-            match self.chunks.take(result.index, cx.chunks_per_session()) {
-                Taken::New(ordinal) => {
-                    self.chunks.answer(&result, text_bytes);
-                    // It was counted and acked in its earlier life.
-                    answered = Answered::First(ordinal);
-                    if let Some(chunk) = self.chunks.get_mut(ordinal) {
-                        chunk.acked = true;
-                    }
-                }
-                Taken::Repeated(_) | Taken::Full => cx.metrics.results.orphaned.inc(),
-            }
-        }
-        self.on_answered(answered, &result, cx);
-    }
-
     fn on_answered(&mut self, answered: Answered, result: &WorkerResult<'_>, cx: &mut Context<'_>) {
         let ordinal = match answered {
             Answered::Unknown | Answered::Duplicate => return,
@@ -358,73 +260,6 @@ impl Session {
         self.send(reply::final_result(&self.id, &summary, duration_ms), cx);
         if summary.missing_count == 0 { End::Complete } else { End::Partial }
     }
-
-    /// The ack, if the client has not had it, and the answer of one chunk; or neither,
-    /// while nobody may hear them: [`send_owed`](Self::send_owed) makes up for it.
-    fn send_answer(&mut self, ordinal: u32, result: &WorkerResult<'_>, cx: &mut Context<'_>) {
-        if !self.confirmed || self.owner.is_none() {
-            return;
-        }
-        let Some(chunk) = self.chunks.get_mut(ordinal) else { return };
-        let acked = std::mem::replace(&mut chunk.acked, true);
-        chunk.sent = true;
-        if !acked {
-            self.send_chunk_ack(result.index, cx);
-        }
-        let error = result.error.as_deref();
-        self.send(reply::chunk_result(&self.id, result.index, &result.text, error), cx);
-    }
-
-    /// Every ack and answer that was held back or that a new owner has not had.
-    fn send_owed(&mut self, cx: &mut Context<'_>) {
-        let Some(owner) = self.owner else { return };
-        for chunk in self.chunks.iter_mut() {
-            if chunk.is_accepted() && !chunk.acked {
-                chunk.acked = true;
-                cx.metrics.acks.inc();
-                cx.send(owner, reply::chunk_ack(&self.id, chunk.index));
-            }
-            if let (Phase::Answered(Answer { text, error }), false) = (&chunk.phase, chunk.sent) {
-                chunk.sent = true;
-                let no_room = text.is_none().then_some("text no longer held");
-                let error = error.as_deref().or(no_room);
-                let text = text.as_deref().unwrap_or_default();
-                cx.send(owner, reply::chunk_result(&self.id, chunk.index, text, error));
-            }
-        }
-    }
-
-    fn send_start_ack(&self, cx: &mut Context<'_>) {
-        cx.metrics.acks.inc();
-        self.send(reply::start_ack(&self.id), cx);
-    }
-
-    fn send_chunk_ack(&self, index: u32, cx: &mut Context<'_>) {
-        cx.metrics.acks.inc();
-        self.send(reply::chunk_ack(&self.id, index), cx);
-    }
-
-    fn send_error(
-        &self,
-        code: ErrorCode,
-        message: &str,
-        rejected_chunk: Option<u32>,
-        cx: &mut Context<'_>,
-    ) {
-        let Some(owner) = self.owner else { return };
-        cx.error(owner, &reply::Error { code, message, session: Some(&self.id), rejected_chunk });
-    }
-
-    fn send(&self, text: Vec<u8>, cx: &mut Context<'_>) {
-        if let Some(owner) = self.owner {
-            cx.send(owner, text);
-        }
-    }
-}
-
-/// When a final result goes out even though the cache has not been read.
-fn last_moment_ms(finish_deadline_ms: u64) -> u64 {
-    finish_deadline_ms.saturating_add(TASKS_FINAL_LOOK_MS)
 }
 
 fn code_of(error: &BrokerError) -> ErrorCode {
