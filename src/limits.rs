@@ -159,3 +159,20 @@ pub const EMBEDDED_EXPIRE_STEP: usize = 64;
 
 const _: () = assert!(SUBSCRIBE_BATCH <= SUBSCRIBE_WINDOW);
 const _: () = assert!(REPLY_LINE_BYTES < REPLY_BYTES && REPLY_BUFFER_KEPT_BYTES < REPLY_BYTES);
+
+// --- shard
+
+/// Slots of the connection wheel: 64 s of ticks, so that heartbeats are hung once.
+pub const CONNECTION_WHEEL_SLOTS: usize = 256;
+/// Outboxes kept for the next connection that has something to send. With their buffers
+/// at most 4 MiB a shard.
+pub const SPARE_OUTBOXES: usize = 1024;
+/// An outbox whose buffer has grown past this is not kept.
+pub const SPARE_OUTBOX_BYTES: usize = 4 << 10;
+/// Connections that may wait in a listener's queue; the kernel caps it at
+/// `net.core.somaxconn`.
+pub const LISTEN_BACKLOG: i32 = 65_535;
+/// For resolving and reaching the broker, an attempt.
+pub const DIAL_TIMEOUT_MS: u64 = 5_000;
+/// Ticks that the last sockets may take to be joined when a shard ends.
+pub const END_TICKS_MAX: usize = 8;

@@ -1,1 +1,249 @@
-//! To come.
+//! One core: its listener, its connections, its broker, and the loop that turns.
+//!
+//! Everything a shard does happens in [`Shard::turn`], on one thread, synchronously:
+//! completions become events, bytes become frames, frames become calls of the route,
+//! the route's actions become effects, and at the end every socket that has something to
+//! send gets one write. Nothing in here waits; only [`run`] does, when there is nothing to
+//! do.
+//!
+//! Files, downward along the data path: [`listener`], [`admission`] ▢, [`connection`] ▢,
+//! `input` (bytes to route), `effects` (actions to bytes), [`wire`] (bytes to sockets),
+//! [`broker`], and beside it `heartbeat` (deadlines), `drain`, `teardown`.
+
+pub mod admission;
+pub mod broker;
+pub mod connection;
+mod drain;
+mod effects;
+mod heartbeat;
+mod input;
+pub mod listener;
+mod run;
+mod teardown;
+pub mod wire;
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use self::{admission::Admission, broker::BrokerPort, connection::Phase, drain::Drain, wire::Wire};
+pub use self::{run::run, wire::tick_of};
+use crate::{
+    broker::Event as BrokerEvent,
+    clock::{Clock, Now},
+    ids::SocketId,
+    metrics::{Refused, ShardMetrics},
+    ring::{Event, Ring},
+    tasks::{Action, Tasks},
+    ws::CloseCode,
+};
+
+/// Index of a route in the shard's table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RouteId(u16);
+
+/// A path and who answers there.
+pub struct Route {
+    /// Of the request, without the query.
+    pub path: String,
+    /// Who takes its messages.
+    pub handler: Handler,
+}
+
+/// Who takes the messages of a route.
+pub enum Handler {
+    /// Every message goes back as it came. For diagnosis and benchmarks.
+    Echo,
+    /// The tasks protocol.
+    Tasks(Box<Tasks>),
+}
+
+/// Settings of a shard, already divided by the number of shards where they are shared.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// A message past this is refused with 1009.
+    pub message_limit_bytes: usize,
+    /// Unsent bytes at which a client counts as slow.
+    pub outbox_limit_bytes: usize,
+    /// Bytes of partial messages over all connections.
+    pub held_limit_bytes: usize,
+    /// Sockets that have not been upgraded.
+    pub handshakes_max: u64,
+    /// From the connect to the end of the request head.
+    pub handshake_ms: u64,
+    /// Between two pings.
+    pub ping_ms: u64,
+    /// Silence after which a connection is closed.
+    pub idle_ms: u64,
+    /// For the peer's answer to a close.
+    pub close_ms: u64,
+    /// For open work after SIGTERM.
+    pub drain_ms: u64,
+    /// How long the loop spins before it sleeps.
+    pub spin_us: u64,
+    /// Allowed values of `Origin`; empty: any.
+    pub origins: Vec<String>,
+}
+
+/// What the shard shares with the rest of the process.
+#[derive(Clone)]
+pub struct Shared {
+    /// Set once by SIGTERM; the shard's waker follows.
+    pub draining: Arc<AtomicBool>,
+    /// Set by the second SIGTERM: end at once.
+    pub ending: Arc<AtomicBool>,
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+/// What a shard is made of.
+pub struct ShardParts {
+    /// The engine, which nothing has used yet.
+    pub ring: Ring,
+    /// Where it accepts.
+    pub listener: OwnedFd,
+    /// In the order in which a request's path is compared with them.
+    pub routes: Vec<Route>,
+    /// What carries its tasks.
+    pub broker: BrokerPort,
+    /// Who is let in.
+    pub admission: Admission,
+    /// Settings.
+    pub options: ShardOptions,
+    /// What it shares with the process.
+    pub shared: Shared,
+    /// Its counters.
+    pub metrics: Arc<ShardMetrics>,
+}
+
+/// One core's worth of gateway.
+pub struct Shard {
+    wire: Wire,
+    routes: Vec<Route>,
+    broker: BrokerPort,
+    admission: Admission,
+    options: ShardOptions,
+    shared: Shared,
+    metrics: Arc<ShardMetrics>,
+    now: Now,
+    drain: Option<Drain>,
+    events: Vec<Event>,
+    broker_events: Vec<BrokerEvent>,
+    actions: Vec<Action>,
+    due: Vec<u32>,
+}
+
+impl Shard {
+    /// A shard that accepts. Must be made on the thread that runs it.
+    ///
+    /// # Errors
+    /// The listener could not be handed to the ring.
+    pub fn new(parts: ShardParts) -> io::Result<Self> {
+        let ShardParts { mut ring, listener, routes, broker, admission, options, shared, metrics } =
+            parts;
+        ring.listen(listener)?;
+        metrics.connections.listening.set(1);
+        let wire = Wire::new(ring, metrics.clone(), options.outbox_limit_bytes, options.close_ms);
+        let now = shared.clock.now();
+        let mut shard = Self {
+            wire,
+            routes,
+            broker,
+            admission,
+            options,
+            shared,
+            metrics,
+            now,
+            drain: None,
+            events: Vec::new(),
+            broker_events: Vec::new(),
+            actions: Vec::new(),
+            due: Vec::new(),
+        };
+        // The first attempt to reach the broker does not wait for a tick.
+        shard.broker.on_tick(&mut shard.wire, now.ms, &mut shard.broker_events);
+        Ok(shard)
+    }
+
+    /// One turn. `true`: something happened, so look again before sleeping.
+    ///
+    /// # Errors
+    /// Only what is wrong with the ring itself.
+    fn turn(&mut self) -> io::Result<bool> {
+        let mut events = std::mem::take(&mut self.events);
+        self.wire.ring.turn(&mut events)?;
+        let mut busy = !events.is_empty() || self.broker.has_news();
+        if busy {
+            self.now = self.shared.clock.now();
+        }
+        for event in events.drain(..) {
+            self.on_event(event)?;
+        }
+        self.events = events;
+        self.broker.turn(&mut self.wire, self.now.ms, &mut self.broker_events);
+        busy |= self.carry_out();
+        // Commands that the turn has made go out with it.
+        self.broker.turn(&mut self.wire, self.now.ms, &mut self.broker_events);
+        self.wire.flush();
+        Ok(busy)
+    }
+
+    fn on_event(&mut self, event: Event) -> io::Result<()> {
+        match event {
+            Event::Received(id, received) => self.on_received(id, received),
+            Event::Sent(id, buffer) => self.wire.sent(id, buffer),
+            Event::Accepted(id) => self.on_accepted(id),
+            Event::PeerFinished(id) => self.hang_up(id, "closed by the peer"),
+            Event::Failed(id, errno) => self.hang_up(id, &errno.to_string()),
+            Event::Freed(id) => self.tear_down(id),
+            Event::AcceptStopped(errno) => {
+                self.metrics.connections.accept_errors.inc();
+                log::warn!("accepting pauses: {errno}; raise LimitNOFILE or lower `connections`");
+            }
+            Event::Tick => self.on_tick()?,
+        }
+        Ok(())
+    }
+
+    fn on_accepted(&mut self, id: SocketId) {
+        let metrics = &self.metrics.connections;
+        metrics.accepted.inc();
+        metrics.handshaking.inc();
+        self.wire.connections.insert(id, Phase::Handshake(None), tick_of(self.now.ms));
+        if metrics.handshaking.get() > self.options.handshakes_max || self.drain.is_some() {
+            let reason =
+                if self.drain.is_some() { Refused::Draining } else { Refused::HandshakeLimit };
+            metrics.refused(reason).inc();
+            self.wire.terminate(id, CloseCode::TryAgainLater);
+        } else {
+            self.wire.wheel.arm(id.slot, self.now.ms + self.options.handshake_ms);
+        }
+    }
+
+    fn on_tick(&mut self) -> io::Result<()> {
+        self.expire_connections();
+        for route in &mut self.routes {
+            if let Handler::Tasks(tasks) = &mut route.handler {
+                tasks.on_tick(self.now, &mut self.actions);
+            }
+        }
+        self.broker.on_tick(&mut self.wire, self.now.ms, &mut self.broker_events);
+        if self.shared.draining.load(Relaxed) {
+            return self.start_drain();
+        }
+        // Where accepting had stopped for lack of descriptors, try again.
+        self.wire.ring.accept()
+    }
+
+    fn has_open_work(&self, id: SocketId) -> bool {
+        self.routes.iter().any(|route| match &route.handler {
+            Handler::Tasks(tasks) => tasks.has_open_work(id),
+            Handler::Echo => false,
+        })
+    }
+}

@@ -113,6 +113,16 @@ impl Port {
         }
     }
 
+    /// Whether commands are carried out now.
+    pub fn is_up(&self) -> bool {
+        self.metrics.broker.up.get() == 1
+    }
+
+    /// Whether `try_next` would give something.
+    pub fn has_news(&self) -> bool {
+        !self.refused.is_empty() || !self.events.is_empty()
+    }
+
     /// The next event, if there is one.
     pub fn try_next(&mut self) -> Option<Event> {
         if let Some(event) = self.refused.pop_front() {

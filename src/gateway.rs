@@ -1,0 +1,448 @@
+//! The process: shards, broker, built-in worker and admin port, started and ended together.
+//!
+//! What `serve` and `demo` run, and what the tests start in their own process. Nothing of
+//! the data path is here.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread::JoinHandle,
+};
+
+use crossbeam_channel::{self as channel, Receiver, Sender};
+
+use crate::{
+    admin::{self, Admin, AdminState},
+    broker::{
+        embedded::EmbeddedBroker,
+        redis::{Link, LinkLimits, Target},
+    },
+    clock::Clock,
+    config::{Config, RouteKind, TasksRoute},
+    metrics::ShardMetrics,
+    ring::{Ring, RingOptions, Waker},
+    rt,
+    shard::{
+        Handler, Route, Shard, ShardOptions, Shared, admission::Admission, admission::Places,
+        broker::BrokerPort, listener,
+    },
+    tasks::{RouteTag, Tasks, TasksConfig},
+    worker::{self, Tally, WorkOptions},
+};
+
+/// A running gateway. Ends when it is drained; dropping it does not end it.
+pub struct Gateway {
+    address: SocketAddr,
+    shared: Shared,
+    wakers: Vec<Waker>,
+    metrics: Vec<Arc<ShardMetrics>>,
+    shards: Vec<JoinHandle<()>>,
+    ended: Receiver<(usize, io::Result<()>)>,
+    admin: Option<Admin>,
+    embedded: Option<Embedded>,
+}
+
+/// Asks a gateway to end, from any thread.
+#[derive(Clone)]
+pub struct Ender {
+    shared: Shared,
+    wakers: Vec<Waker>,
+}
+
+struct Embedded {
+    broker: Arc<EmbeddedBroker>,
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<Tally>>,
+}
+
+/// Why a gateway did not start. The text names the option, the value and the fix.
+#[derive(Debug)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl Gateway {
+    /// Starts everything; when it returns, clients can connect. `config_json`: what the
+    /// admin port shows as the configuration, secrets masked.
+    ///
+    /// # Errors
+    /// A port in use, a core that is not there, a kernel without io_uring.
+    pub fn start(config: &Config, config_json: String) -> Result<Self, StartError> {
+        let count = config.cores.len();
+        let (listeners, address) = listener::bind_all(config.listen, count)
+            .map_err(|error| StartError(listen_problem(config.listen, &error)))?;
+        let shared = Shared {
+            draining: Arc::new(AtomicBool::new(false)),
+            ending: Arc::new(AtomicBool::new(false)),
+            clock: Clock::start(),
+        };
+        let metrics: Vec<_> = (0..count).map(|_| Arc::new(ShardMetrics::default())).collect();
+        let target = config.redis.as_ref().map(|url| Target::parse(url.expose()));
+        let target = target.transpose().map_err(|error| StartError(error.to_string()))?;
+        let embedded = match target {
+            Some(_) => None,
+            None => Some(Embedded::start(config)?),
+        };
+        let places = Places::new(config.limits.connections);
+        let (ended_sender, ended) = channel::bounded(count);
+        let mut gateway = Self {
+            address,
+            shared,
+            wakers: Vec::new(),
+            metrics,
+            shards: Vec::new(),
+            ended,
+            admin: None,
+            embedded,
+        };
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let seed = ShardSeed {
+                index,
+                core: config.cores[index],
+                listener,
+                target: target.clone(),
+                embedded: gateway.embedded.as_ref().map(|embedded| embedded.broker.clone()),
+                admission: Admission::new(places.clone(), share(config, index)),
+                metrics: gateway.metrics[index].clone(),
+                shared: gateway.shared.clone(),
+                config: config.clone(),
+            };
+            if let Err(error) = gateway.start_shard(seed, ended_sender.clone()) {
+                gateway.ender().end();
+                return Err(error);
+            }
+        }
+        gateway.start_admin(config, config_json)?;
+        Ok(gateway)
+    }
+
+    fn start_shard(
+        &mut self,
+        seed: ShardSeed,
+        ended: Sender<(usize, io::Result<()>)>,
+    ) -> Result<(), StartError> {
+        let (index, core) = (seed.index, seed.core);
+        let (started_sender, started) = channel::bounded(1);
+        let name = format!("ringgate-{index}");
+        let problem = |error: &io::Error| StartError(shard_problem(core, error));
+        let handle = rt::spawn_pinned(core, &name, move || async move {
+            let shard = seed.grow();
+            let shard = match shard {
+                Ok((shard, waker)) => {
+                    let _ = started_sender.send(Ok(waker));
+                    shard
+                }
+                Err(error) => {
+                    let _ = started_sender.send(Err(error));
+                    return Ok(());
+                }
+            };
+            crate::shard::run(shard).await
+        })
+        .map_err(|error| problem(&error))?;
+        let outcome = started.recv();
+        // Watches the thread, so that even a panic of it is heard of.
+        let watcher = std::thread::spawn(move || {
+            let result = handle.join().unwrap_or_else(|_| Err(io::Error::other("panicked")));
+            let _ = ended.send((index, result));
+        });
+        self.shards.push(watcher);
+        match outcome {
+            Ok(Ok(waker)) => {
+                self.wakers.push(waker);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(problem(&error)),
+            // The executor itself could not be made: the watcher has heard why.
+            Err(_) => match self.ended.recv() {
+                Ok((_, Err(error))) => Err(problem(&error)),
+                _ => Err(StartError(format!("core {core}: its executor ended at once"))),
+            },
+        }
+    }
+
+    fn start_admin(&mut self, config: &Config, config_json: String) -> Result<(), StartError> {
+        let Some(listen) = config.admin else { return Ok(()) };
+        let ender = self.ender();
+        let state = AdminState {
+            metrics: self.metrics.clone(),
+            draining: self.shared.draining.clone(),
+            config_json,
+            on_drain: Box::new(move || ender.drain()),
+        };
+        let admin = admin::start(listen, state).map_err(|error| {
+            self.ender().end();
+            StartError(error.to_string())
+        })?;
+        self.admin = Some(admin);
+        Ok(())
+    }
+
+    /// Where clients connect; with the port that was given for port 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the admin port listens, where there is one.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::local_addr)
+    }
+
+    /// The counters of each shard.
+    pub fn metrics(&self) -> &[Arc<ShardMetrics>] {
+        &self.metrics
+    }
+
+    /// A handle to end it with.
+    pub fn ender(&self) -> Ender {
+        Ender { shared: self.shared.clone(), wakers: self.wakers.clone() }
+    }
+
+    /// Waits until every shard has drained, then ends the rest. A shard that fails takes
+    /// the others with it: half a gateway would be a port on which every second client
+    /// hangs.
+    ///
+    /// # Errors
+    /// The first shard that failed.
+    pub fn wait(mut self) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for _ in 0..self.shards.len() {
+            let Ok((index, result)) = self.ended.recv() else { break };
+            if let Err(error) = result {
+                log::error!("shard {index} failed: {error}");
+                self.ender().end();
+                outcome = outcome.and(Err(error));
+            }
+        }
+        for watcher in self.shards.drain(..) {
+            let _ = watcher.join();
+        }
+        if let Some(embedded) = self.embedded.take() {
+            embedded.stop();
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.stop();
+        }
+        outcome
+    }
+}
+
+impl Ender {
+    /// No new connections; open work may finish; everyone is told 1012.
+    pub fn drain(&self) {
+        self.shared.draining.store(true, Relaxed);
+        self.wakers.iter().for_each(Waker::wake);
+    }
+
+    /// At once, whatever is open.
+    pub fn end(&self) {
+        self.shared.ending.store(true, Relaxed);
+        self.drain();
+    }
+
+    /// Whether a drain was asked for.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.load(Relaxed)
+    }
+}
+
+impl Embedded {
+    fn start(config: &Config) -> Result<Self, StartError> {
+        let problem = |error: io::Error| StartError(format!("the embedded broker: {error}"));
+        let broker = Arc::new(EmbeddedBroker::start().map_err(problem)?);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut workers = Vec::new();
+        for key in queues(config) {
+            for _ in 0..config.worker.concurrency {
+                let (port, index) = (broker.worker_port(), workers.len());
+                let options = WorkOptions::default();
+                let worker = worker::builtin::spawn(port, key, options, index, stop.clone());
+                workers.push(worker.map_err(problem)?);
+            }
+        }
+        Ok(Self { broker, stop, workers })
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Relaxed);
+        self.broker.stop();
+        for worker in self.workers {
+            if let Ok(tally) = worker.join() {
+                log::debug!("built-in worker: {tally:?}");
+            }
+        }
+    }
+}
+
+/// What a shard grows from, on its own thread.
+struct ShardSeed {
+    index: usize,
+    core: usize,
+    listener: OwnedFd,
+    target: Option<Target>,
+    embedded: Option<Arc<EmbeddedBroker>>,
+    admission: Admission,
+    metrics: Arc<ShardMetrics>,
+    shared: Shared,
+    config: Config,
+}
+
+impl ShardSeed {
+    fn grow(self) -> io::Result<(Shard, Waker)> {
+        let config = &self.config;
+        let ring_options = RingOptions {
+            receive_buffers: config.ring.receive_buffers,
+            receive_buffer_bytes: config.ring.receive_buffer_bytes,
+            ..RingOptions::default()
+        };
+        let ring = Ring::new(&ring_options, self.metrics.clone())?;
+        let waker = ring.waker().clone();
+        let broker = self.broker(&waker);
+        let routes = self.routes();
+        let options = self.options();
+        let shard = Shard::new(
+            ring,
+            self.listener,
+            routes,
+            broker,
+            self.admission,
+            options,
+            self.shared,
+            self.metrics,
+        )?;
+        Ok((shard, waker))
+    }
+
+    fn broker(&self, waker: &Waker) -> BrokerPort {
+        if let Some(target) = &self.target {
+            let limits =
+                LinkLimits { pending_bytes: self.pending_bytes(), ..LinkLimits::default() };
+            let name = format!("ringgate-{}-{}", std::process::id(), self.index);
+            let seed = u64::from(std::process::id()) << 16 | self.index as u64;
+            let link = Link::new(target, &name, limits, self.metrics.clone(), seed);
+            return BrokerPort::redis(link, target.clone(), waker.clone());
+        }
+        let embedded = self.embedded.as_ref().expect("a shard has Redis or the embedded broker");
+        let waker = waker.clone();
+        let wake = Arc::new(move || waker.wake());
+        BrokerPort::Embedded(embedded.attach(wake, self.pending_bytes(), self.metrics.clone()))
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.config.limits.broker_pending_bytes / self.config.cores.len()
+    }
+
+    fn routes(&self) -> Vec<Route> {
+        let route = |(index, route): (usize, &crate::config::Route)| Route {
+            path: route.path.clone(),
+            handler: match &route.kind {
+                RouteKind::Echo => Handler::Echo,
+                RouteKind::Tasks(tasks) => {
+                    let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
+                    let config = Arc::new(tasks_config(tasks));
+                    Handler::Tasks(Box::new(Tasks::new(config, self.metrics.clone(), tag)))
+                }
+            },
+        };
+        self.config.routes.iter().enumerate().map(route).collect()
+    }
+
+    fn options(&self) -> ShardOptions {
+        let (limits, timing, shards) =
+            (&self.config.limits, &self.config.timing, self.config.cores.len());
+        ShardOptions {
+            message_limit_bytes: limits.message_bytes,
+            outbox_limit_bytes: limits.outbox_bytes,
+            held_limit_bytes: limits.held_bytes / shards,
+            handshakes_max: (limits.handshakes / shards).max(1) as u64,
+            handshake_ms: timing.handshake_ms,
+            ping_ms: timing.ping_ms,
+            idle_ms: timing.idle_ms,
+            close_ms: timing.close_ms,
+            drain_ms: timing.drain_ms,
+            spin_us: self.config.ring.spin_us,
+            origins: self.config.origins.clone(),
+        }
+    }
+}
+
+fn tasks_config(route: &TasksRoute) -> TasksConfig {
+    TasksConfig {
+        queue_key: route.queue_key.clone(),
+        chunk_deadline_ms: route.chunk_deadline_ms,
+        finish_deadline_ms: route.finish_deadline_ms,
+        inflight: bounded(route.inflight),
+        sessions_per_connection: bounded(route.sessions_per_connection),
+        sessions_per_shard: bounded(route.sessions_per_shard),
+        chunks_per_session: bounded(route.chunks_per_session),
+        session_text_bytes: route.session_text_bytes,
+        merge_separator: route.merge_separator.clone(),
+    }
+}
+
+/// Past the tables' own bounds, which are far below this, a larger number means the same.
+fn bounded(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// The queues that the built-in worker serves, each once.
+fn queues(config: &Config) -> Vec<&str> {
+    let mut keys: Vec<&str> = config
+        .routes
+        .iter()
+        .filter_map(|route| match &route.kind {
+            RouteKind::Tasks(tasks) => Some(&*tasks.queue_key),
+            RouteKind::Echo => None,
+        })
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
+
+/// One shard's part of the accept rate; the first ones carry the remainder.
+fn share(config: &Config, index: usize) -> u32 {
+    let (rate, shards) = (config.limits.accepts_per_second, config.cores.len());
+    (rate / shards + usize::from(index < rate % shards)).max(1) as u32
+}
+
+fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
+    let fix = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program has the port; end it, or choose another with `listen`"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE; grant it, or choose another port"
+        }
+        io::ErrorKind::AddrNotAvailable => "no interface has this address; choose one that has",
+        _ => "choose an address of this machine",
+    };
+    format!("listen = {address}: {error}: {fix}")
+}
+
+fn shard_problem(core: usize, error: &io::Error) -> String {
+    let fix = match error.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            "io_uring is forbidden here: set sysctl kernel.io_uring_disabled=0, and allow \
+             io_uring_setup in the seccomp filter of the container"
+        }
+        Some(libc::ENOSYS | libc::EINVAL) => {
+            "the kernel is too old for this use of io_uring: Linux 6.1 or newer is needed"
+        }
+        Some(libc::ENOMEM) => "not enough lockable memory: raise LimitMEMLOCK (ulimit -l)",
+        Some(libc::EMFILE) => "no descriptors left: raise LimitNOFILE (ulimit -n)",
+        _ => "check `cores` against the cores that this process may use",
+    };
+    format!("core {core}: {error}: {fix}")
+}

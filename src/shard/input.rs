@@ -1,0 +1,264 @@
+//! Bytes of a client on their way in: request head, then frames, then the route.
+
+use super::{
+    Handler, RouteId, Shard,
+    connection::{PartialHead, Pause, Phase, WebSocket},
+    wire::tick_of,
+};
+use crate::{
+    ids::SocketId,
+    ring::Received,
+    ws::{
+        self, CloseCode, Decoder, Head, Input, Kind, Opcode, Refusal, Upgrade, Violation,
+        check_upgrade, parse_head, write_json_ok,
+    },
+};
+
+impl Shard {
+    /// Takes one read's worth of bytes, and lets the ring read on.
+    pub(super) fn on_received(&mut self, id: SocketId, mut received: Received) {
+        if let Some(connection) = self.wire.connections.get_mut(id) {
+            let bytes = received.bytes_mut();
+            connection.heard = tick_of(self.now.ms);
+            match &mut connection.phase {
+                Phase::Open(socket) => {
+                    let (decoder, route) = (std::mem::take(&mut socket.decoder), socket.route);
+                    self.metrics.connections.bytes_in.add(bytes.len() as u64);
+                    self.on_frames(id, decoder, route, bytes);
+                }
+                Phase::Closing(socket) => {
+                    let decoder = std::mem::take(&mut socket.decoder);
+                    self.on_frames_after_close(id, decoder, bytes);
+                }
+                Phase::Handshake(partial) => {
+                    let partial = partial.take();
+                    self.on_request_bytes(id, partial, bytes);
+                }
+                Phase::Broker => {
+                    let (now_ms, events) = (self.now.ms, &mut self.broker_events);
+                    self.broker.on_bytes(bytes, &mut self.wire, now_ms, events);
+                }
+                Phase::Lingering | Phase::Terminated | Phase::Vacant => {}
+            }
+        }
+        self.wire.ring.recycle(id, received);
+    }
+
+    fn on_request_bytes(
+        &mut self,
+        id: SocketId,
+        partial: Option<Box<PartialHead>>,
+        bytes: &mut [u8],
+    ) {
+        // Nearly always the whole head comes at once and is parsed where it lies.
+        let Some(mut partial) = partial else {
+            return match parse_head(bytes) {
+                Ok(Some((head, len))) => {
+                    if let Some(route) = self.on_request(id, &head) {
+                        let rest = bytes.get_mut(len..).unwrap_or_default();
+                        self.on_frames(id, Decoder::new(), route, rest);
+                    }
+                }
+                Ok(None) => self.keep_head(id, Box::new(PartialHead(bytes.to_vec()))),
+                Err(refusal) => self.refuse(id, &refusal),
+            };
+        };
+        partial.0.extend_from_slice(bytes);
+        match parse_head(&partial.0) {
+            Ok(Some((head, len))) => {
+                if let Some(route) = self.on_request(id, &head) {
+                    let rest = partial.0.get_mut(len..).unwrap_or_default();
+                    self.on_frames(id, Decoder::new(), route, rest);
+                }
+            }
+            Ok(None) => self.keep_head(id, partial),
+            Err(refusal) => self.refuse(id, &refusal),
+        }
+    }
+
+    fn keep_head(&mut self, id: SocketId, partial: Box<PartialHead>) {
+        if let Some(connection) = self.wire.connections.get_mut(id) {
+            connection.phase = Phase::Handshake(Some(partial));
+        }
+    }
+
+    /// Answers a whole request; the route where it became a WebSocket.
+    fn on_request(&mut self, id: SocketId, head: &Head<'_>) -> Option<RouteId> {
+        if head.path == HEALTH_PATH {
+            self.answer_health(id, head);
+            return None;
+        }
+        match self.admit(head) {
+            Ok((route, upgrade)) => {
+                self.open(id, route, &upgrade);
+                Some(route)
+            }
+            Err(refusal) => {
+                self.refuse(id, &refusal);
+                None
+            }
+        }
+    }
+
+    /// Health is answered whatever the limits: it takes no place and is no refusal.
+    fn answer_health(&mut self, id: SocketId, head: &Head<'_>) {
+        if head.method == "GET" {
+            self.wire.gather_raw(id, |out| write_json_ok(out, r#"{"status":"ok"}"#));
+            self.wire.linger(id, self.now.ms);
+        } else {
+            self.refuse(id, &Refusal::method());
+        }
+    }
+
+    /// Route, handshake, origin, then whether there is room: a request that could never
+    /// succeed is told so even when the gateway is full.
+    fn admit(&mut self, head: &Head<'_>) -> Result<(RouteId, Upgrade), Refusal> {
+        let route = self.routes.iter().position(|route| route.path == head.path);
+        let route = route.ok_or_else(Refusal::not_found)?;
+        let upgrade = check_upgrade(head)?;
+        let origins = &self.options.origins;
+        if !origins.is_empty()
+            && let Some(origin) = head.single("Origin")?
+            && !origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+        {
+            return Err(Refusal::origin());
+        }
+        if self.drain.is_some() {
+            return Err(Refusal::draining());
+        }
+        if matches!(self.routes[route].handler, Handler::Tasks(_)) && !self.broker.is_up() {
+            return Err(Refusal::broker_unavailable());
+        }
+        self.admission.admit(self.now.ms)?;
+        Ok((RouteId(route as u16), upgrade))
+    }
+
+    fn open(&mut self, id: SocketId, route: RouteId, upgrade: &Upgrade) {
+        let ping_due = self.first_ping(id);
+        self.wire.gather_raw(id, |out| upgrade.write_response(out));
+        let Some(connection) = self.wire.connections.get_mut(id) else { return };
+        connection.admitted = true;
+        connection.phase = Phase::Open(WebSocket { decoder: Decoder::new(), ping_due, route });
+        self.metrics.connections.handshaking.dec();
+        self.metrics.connections.open.inc();
+        self.metrics.connections.upgraded.inc();
+        self.arm_heartbeat(id);
+    }
+
+    /// Answers with the reason, as JSON, and lets the client read it.
+    pub(super) fn refuse(&mut self, id: SocketId, refusal: &Refusal) {
+        self.metrics.connections.refused(refusal.reason).inc();
+        self.wire.gather_raw(id, |out| refusal.write_response(out));
+        self.wire.linger(id, self.now.ms);
+    }
+
+    fn on_frames(&mut self, id: SocketId, mut decoder: Decoder, route: RouteId, bytes: &mut [u8]) {
+        let held = decoder.held_bytes();
+        let mut input = Input::new(bytes);
+        let outcome = loop {
+            match decoder.next(&mut input, self.options.message_limit_bytes) {
+                Ok(Some(ws::Event::Message { kind, payload })) => {
+                    self.metrics.connections.messages_in.inc();
+                    match &mut self.routes[route.0 as usize].handler {
+                        Handler::Echo => {
+                            let opcode = match kind {
+                                Kind::Text => Opcode::Text,
+                                Kind::Binary => Opcode::Binary,
+                            };
+                            if self.wire.gather(id, opcode, payload) {
+                                self.metrics.connections.messages_out.inc();
+                            }
+                        }
+                        Handler::Tasks(tasks) => {
+                            tasks.on_message(id, payload, self.now, &mut self.actions);
+                        }
+                    }
+                }
+                Ok(Some(ws::Event::Ping(payload))) => {
+                    self.wire.gather(id, Opcode::Pong, payload);
+                }
+                Ok(Some(ws::Event::Pong(_))) => {}
+                Ok(Some(ws::Event::Close { code, .. })) => break Outcome::PeerClosed(code),
+                Ok(None) => break Outcome::Open,
+                Err(violation) => break Outcome::Violation(violation),
+            }
+        };
+        self.keep_decoder(id, decoder, held);
+        match outcome {
+            Outcome::Open => {}
+            Outcome::PeerClosed(code) => self.on_peer_close(id, code),
+            Outcome::Violation(violation) => self.fail(id, &violation),
+        }
+        self.wire.hold_back_if_behind(id);
+    }
+
+    /// Puts the decoder back, which held `before` bytes when it was taken. The shard's
+    /// bound on partial messages: who would carry it over is told to come back.
+    fn keep_decoder(&mut self, id: SocketId, decoder: Decoder, before: usize) {
+        let Some(connection) = self.wire.connections.get_mut(id) else { return };
+        let (Phase::Open(socket) | Phase::Closing(socket)) = &mut connection.phase else { return };
+        let after = decoder.held_bytes();
+        socket.decoder = decoder;
+        if before == after {
+            return;
+        }
+        let gauge = &self.metrics.connections.held_bytes;
+        gauge.add(after as u64);
+        gauge.sub(before as u64);
+        if after > before && gauge.get() > self.options.held_limit_bytes as u64 {
+            self.wire.close(
+                id,
+                CloseCode::TryAgainLater,
+                "out of memory for messages",
+                self.now.ms,
+            );
+        }
+    }
+
+    /// We have said goodbye; only the peer's close frame is of interest.
+    fn on_frames_after_close(&mut self, id: SocketId, mut decoder: Decoder, bytes: &mut [u8]) {
+        let held = decoder.held_bytes();
+        let mut input = Input::new(bytes);
+        let done = loop {
+            match decoder.next(&mut input, self.options.message_limit_bytes) {
+                Ok(Some(ws::Event::Close { .. })) | Err(_) => break true,
+                Ok(Some(_)) => {}
+                Ok(None) => break false,
+            }
+        };
+        self.keep_decoder(id, decoder, held);
+        if done {
+            self.wire.linger(id, self.now.ms);
+        }
+    }
+
+    /// RFC 6455 section 5.5.1: a close frame is answered with one of the same code.
+    fn on_peer_close(&mut self, id: SocketId, code: Option<u16>) {
+        let code = code.map_or(CloseCode::NoStatus, CloseCode::from_wire);
+        self.wire.close(id, code, "", self.now.ms);
+        self.wire.linger(id, self.now.ms);
+    }
+
+    /// The peer broke the protocol: it is told how, and nothing more is heard from it.
+    fn fail(&mut self, id: SocketId, violation: &Violation) {
+        self.wire.close(id, violation.code, violation.reason, self.now.ms);
+        self.wire.linger(id, self.now.ms);
+    }
+
+    /// The sessions of a connection want it read, or not.
+    pub(super) fn set_paused(&mut self, id: SocketId, paused: bool) {
+        if paused {
+            self.wire.pause(id, Pause::Inflight);
+        } else {
+            self.wire.resume(id, Pause::Inflight);
+        }
+    }
+}
+
+const HEALTH_PATH: &str = "/healthz";
+
+enum Outcome {
+    Open,
+    PeerClosed(Option<u16>),
+    Violation(Violation),
+}

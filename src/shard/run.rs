@@ -1,0 +1,62 @@
+//! The loop: turn while there is something to do, spin a little, sleep.
+
+use std::{
+    io,
+    sync::atomic::Ordering::Relaxed,
+    time::{Duration, Instant},
+};
+
+use super::Shard;
+use crate::{limits, rt};
+
+/// Runs the shard until it has drained, on the executor of this thread.
+///
+/// # Errors
+/// What is wrong with the ring itself; every connection of the shard is lost then.
+pub async fn run(mut shard: Shard) -> io::Result<()> {
+    let waker = shard.wire.ring.waker().clone();
+    let sleeper = rt::Sleeper::new(waker.fd())?;
+    let spin = Duration::from_micros(shard.options.spin_us);
+    let mut idle_since = None;
+    while !shard.is_done() {
+        if shard.turn()? {
+            idle_since = None;
+            rt::breathe().await;
+            continue;
+        }
+        // A wake-up costs several times what a look at the ring does, and under load the
+        // next completion is a few microseconds away.
+        if spin > Duration::ZERO && idle_since.get_or_insert_with(Instant::now).elapsed() < spin {
+            std::hint::spin_loop();
+            continue;
+        }
+        idle_since = None;
+        if shard.wire.ring.prepare_sleep()? && !shard.has_news() {
+            sleeper.sleep().await?;
+        }
+        shard.wire.ring.awake();
+    }
+    shard.wire.ring.drain(limits::END_TICKS_MAX)
+}
+
+impl Shard {
+    /// Work that does not show on the ring.
+    fn has_news(&self) -> bool {
+        self.broker.has_news()
+            || self.shared.ending.load(Relaxed)
+            || (self.drain.is_none() && self.shared.draining.load(Relaxed))
+    }
+
+    fn is_done(&mut self) -> bool {
+        if self.shared.ending.load(Relaxed) {
+            return true;
+        }
+        if self.drain.is_none()
+            && self.shared.draining.load(Relaxed)
+            && let Err(error) = self.start_drain()
+        {
+            log::error!("the listener could not be closed: {error}");
+        }
+        self.is_drained()
+    }
+}

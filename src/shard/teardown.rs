@@ -1,0 +1,39 @@
+//! The one way out: whatever ended a connection, this runs once, when its socket is freed.
+
+use super::{Handler, Shard, connection::Phase};
+use crate::{ids::SocketId, ws::CloseCode};
+
+impl Shard {
+    /// Ends a socket whose peer is gone or whose reads or writes fail.
+    pub(super) fn hang_up(&mut self, id: SocketId, reason: &str) {
+        let Some(connection) = self.wire.connections.get_mut(id) else { return };
+        if matches!(connection.phase, Phase::Broker) {
+            let (now_ms, events) = (self.now.ms, &mut self.broker_events);
+            self.broker.on_closed(reason, &mut self.wire, now_ms, events);
+        } else {
+            // Why it ended is noted already where a close frame went either way.
+            self.wire.terminate(id, CloseCode::Abnormal);
+        }
+    }
+
+    /// The socket has been freed: its sessions end, its place is given back, it is counted.
+    pub(super) fn tear_down(&mut self, id: SocketId) {
+        let Some(connection) = self.wire.forget(id) else { return };
+        let metrics = &self.metrics.connections;
+        if connection.is_broker {
+            return;
+        }
+        if !connection.admitted {
+            metrics.handshaking.dec();
+            return;
+        }
+        metrics.open.dec();
+        metrics.closed(connection.ended.unwrap_or(CloseCode::Abnormal)).inc();
+        self.admission.leave();
+        for route in &mut self.routes {
+            if let Handler::Tasks(tasks) = &mut route.handler {
+                tasks.on_disconnect(id, self.now, &mut self.actions);
+            }
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! The sockets of a shard with what each has to send: the lower half of the shard.
+//!
+//! Knows frames and close codes, but not whose messages they are. Everything that goes to
+//! a client goes through [`Wire::gather`]; everything that ends one through
+//! [`Wire::close`], [`Wire::linger`] or [`Wire::terminate`].
+
+use std::sync::Arc;
+
+use super::connection::{Connection, Connections, Pause, Phase, Tick};
+use crate::{
+    ids::SocketId,
+    limits,
+    metrics::ShardMetrics,
+    outbox::Outbox,
+    ring::Ring,
+    wheel::Wheel,
+    ws::{CloseCode, Opcode, write_close, write_frame},
+};
+
+/// Sockets, connections, timers and outboxes of one shard.
+pub struct Wire {
+    /// The engine.
+    pub ring: Ring,
+    /// By slot.
+    pub connections: Connections,
+    /// One deadline a connection, by slot.
+    pub wheel: Wheel,
+    /// Counters of this shard.
+    pub metrics: Arc<ShardMetrics>,
+    /// Connections with something to write at the end of the turn.
+    dirty: Vec<SocketId>,
+    /// Outboxes of connections that have nothing to send.
+    #[expect(clippy::vec_box, reason = "a connection takes the box, not what is in it")]
+    spare: Vec<Box<Outbox>>,
+    outbox_limit_bytes: usize,
+    close_ms: u64,
+}
+
+impl Wire {
+    /// Over a ring that nothing has used yet. `close_ms`: how long a peer may take to
+    /// answer a close.
+    pub fn new(
+        ring: Ring,
+        metrics: Arc<ShardMetrics>,
+        outbox_limit_bytes: usize,
+        close_ms: u64,
+    ) -> Self {
+        Self {
+            ring,
+            connections: Connections::default(),
+            wheel: Wheel::new(limits::TICK_MS, limits::CONNECTION_WHEEL_SLOTS),
+            metrics,
+            dirty: Vec::new(),
+            spare: Vec::new(),
+            outbox_limit_bytes,
+            close_ms,
+        }
+    }
+
+    /// Sends one data or control frame with the rest of this turn's. `false`: the
+    /// connection takes no frames any more.
+    pub fn gather(&mut self, id: SocketId, opcode: Opcode, payload: &[u8]) -> bool {
+        self.append(id, Connection::is_open, |out| write_frame(out, opcode, payload))
+    }
+
+    /// Sends bytes that are no frame: an HTTP answer, commands to the broker.
+    pub fn gather_raw(&mut self, id: SocketId, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.append(id, |_| true, write)
+    }
+
+    fn append(
+        &mut self,
+        id: SocketId,
+        allowed: impl FnOnce(&Connection) -> bool,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) -> bool {
+        let Some(connection) = self.connections.get_mut(id).filter(|c| allowed(c)) else {
+            return false;
+        };
+        let outbox = connection.outbox.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
+        let before = outbox.bytes();
+        write(outbox.gather());
+        self.metrics.connections.outbox_bytes.add((outbox.bytes() - before) as u64);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+        }
+        true
+    }
+
+    /// Whether the outbox has reached its bound: nothing more may be gathered for a client
+    /// that does not read.
+    pub fn is_full(&mut self, id: SocketId) -> bool {
+        self.outbox_bytes(id) >= self.outbox_limit_bytes
+    }
+
+    /// Stops reading from a client that is behind with reading from us; `sent` starts it
+    /// again.
+    pub fn hold_back_if_behind(&mut self, id: SocketId) {
+        if self.outbox_bytes(id) >= self.outbox_limit_bytes / 2 {
+            self.pause(id, Pause::Outbox);
+        }
+    }
+
+    /// Stops reading the socket for one more reason.
+    pub fn pause(&mut self, id: SocketId, why: Pause) {
+        if self.connections.get_mut(id).is_some_and(|c| c.pause(why)) {
+            self.metrics.connections.pauses.inc();
+            self.ring.pause(id);
+        }
+    }
+
+    /// Takes one reason away; the last one starts reading again.
+    pub fn resume(&mut self, id: SocketId, why: Pause) {
+        if self.connections.get_mut(id).is_some_and(|c| c.resume(why)) {
+            self.ring.resume(id);
+        }
+    }
+
+    /// The end of a turn: one write for each socket that has something to send.
+    pub fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.dirty = false;
+                self.write(id);
+            }
+        }
+        self.dirty = dirty;
+    }
+
+    fn write(&mut self, id: SocketId) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        if matches!(connection.phase, Phase::Terminated) {
+            return;
+        }
+        let Some(write) = connection.outbox.as_mut().and_then(|outbox| outbox.take_write()) else {
+            return;
+        };
+        if self.ring.send(id, write).is_err() {
+            debug_assert!(false, "a write while another was in flight");
+            self.terminate(id, CloseCode::Internal);
+        }
+    }
+
+    /// A write is done: the next one, or the outbox goes back to the others.
+    pub fn sent(&mut self, id: SocketId, buffer: Vec<u8>) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let Some(outbox) = connection.outbox.as_mut() else { return };
+        let before = outbox.bytes();
+        outbox.written(buffer);
+        let (after, lingering) = (outbox.bytes(), matches!(connection.phase, Phase::Lingering));
+        let written = (before - after) as u64;
+        self.metrics.connections.outbox_bytes.sub(written);
+        if !matches!(connection.phase, Phase::Broker) {
+            self.metrics.connections.bytes_out.add(written);
+        }
+        if after > 0 {
+            self.write(id);
+        } else if let Some(idle) = connection.outbox.take()
+            && self.spare.len() < limits::SPARE_OUTBOXES
+            && idle.is_small(limits::SPARE_OUTBOX_BYTES)
+        {
+            self.spare.push(idle);
+        }
+        if after < self.outbox_limit_bytes / 4 {
+            self.resume(id, Pause::Outbox);
+        }
+        if after == 0 && lingering {
+            self.ring.finish(id);
+        }
+    }
+
+    fn outbox_bytes(&mut self, id: SocketId) -> usize {
+        let connection = self.connections.get_mut(id);
+        connection.and_then(|c| c.outbox.as_ref()).map_or(0, |outbox| outbox.bytes())
+    }
+
+    /// Says goodbye and waits for the peer's close frame, for at most `close_ms`.
+    pub fn close(&mut self, id: SocketId, code: CloseCode, reason: &str, now_ms: u64) {
+        let Some(connection) = self.connections.get_mut(id).filter(|c| c.is_open()) else {
+            return;
+        };
+        connection.end(code);
+        if let Phase::Open(socket) = std::mem::take(&mut connection.phase) {
+            connection.phase = Phase::Closing(socket);
+        }
+        self.append(id, |_| true, |out| write_close(out, code, reason));
+        // What it still sends must be read, or its own close would never be seen.
+        self.resume(id, Pause::Inflight);
+        self.wheel.arm(id.slot, now_ms + self.close_ms);
+    }
+
+    /// The last words are gathered: once they are written comes FIN, and then only the
+    /// peer's FIN is waited for, at most `close_ms`.
+    pub fn linger(&mut self, id: SocketId, now_ms: u64) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        leave(&mut connection.phase, Phase::Lingering, &self.metrics);
+        let nothing_to_write = connection.outbox.is_none();
+        self.resume(id, Pause::Inflight);
+        self.resume(id, Pause::Outbox);
+        if nothing_to_write {
+            self.ring.finish(id);
+        }
+        self.wheel.arm(id.slot, now_ms + self.close_ms);
+    }
+
+    /// Ends the socket now. `code`: why, if nobody has said so before.
+    pub fn terminate(&mut self, id: SocketId, code: CloseCode) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        connection.end(code);
+        leave(&mut connection.phase, Phase::Terminated, &self.metrics);
+        self.wheel.disarm(id.slot);
+        self.ring.close(id);
+    }
+
+    /// The socket is gone: what the connection had goes too, and is counted off.
+    pub fn forget(&mut self, id: SocketId) -> Option<Connection> {
+        let connection = self.connections.remove(id)?;
+        self.wheel.disarm(id.slot);
+        let unsent = connection.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
+        self.metrics.connections.outbox_bytes.sub(unsent as u64);
+        Some(connection)
+    }
+}
+
+/// Leaves a phase for good; what its decoder held is counted off.
+fn leave(phase: &mut Phase, next: Phase, metrics: &ShardMetrics) {
+    if let Phase::Open(socket) | Phase::Closing(socket) = std::mem::replace(phase, next) {
+        metrics.connections.held_bytes.sub(socket.decoder.held_bytes() as u64);
+    }
+}
+
+/// Milliseconds of the clock as ticks.
+pub fn tick_of(now_ms: u64) -> Tick {
+    (now_ms / limits::TICK_MS) as Tick
+}
