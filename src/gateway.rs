@@ -28,8 +28,8 @@ use crate::{
     ring::{Ring, RingOptions, Waker},
     rt,
     shard::{
-        Handler, Route, Shard, ShardOptions, Shared, admission::Admission, admission::Places,
-        broker::BrokerPort, listener,
+        Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
+        admission::Places, broker::BrokerPort, listener,
     },
     tasks::{RouteTag, Tasks, TasksConfig},
     worker::{self, Tally, WorkOptions},
@@ -308,19 +308,17 @@ impl ShardSeed {
         };
         let ring = Ring::new(&ring_options, self.metrics.clone())?;
         let waker = ring.waker().clone();
-        let broker = self.broker(&waker);
-        let routes = self.routes();
-        let options = self.options();
-        let shard = Shard::new(
+        let (broker, routes, options) = (self.broker(&waker), self.routes(), self.options());
+        let shard = Shard::new(ShardParts {
             ring,
-            self.listener,
+            listener: self.listener,
             routes,
             broker,
-            self.admission,
+            admission: self.admission,
             options,
-            self.shared,
-            self.metrics,
-        )?;
+            shared: self.shared,
+            metrics: self.metrics,
+        })?;
         Ok((shard, waker))
     }
 
@@ -336,7 +334,8 @@ impl ShardSeed {
         let embedded = self.embedded.as_ref().expect("a shard has Redis or the embedded broker");
         let waker = waker.clone();
         let wake = Arc::new(move || waker.wake());
-        BrokerPort::Embedded(embedded.attach(wake, self.pending_bytes(), self.metrics.clone()))
+        let port = embedded.attach(wake, self.pending_bytes(), self.metrics.clone());
+        BrokerPort::Embedded(Box::new(port))
     }
 
     fn pending_bytes(&self) -> usize {

@@ -22,8 +22,11 @@
 //! | [`limits`] ▢ | every bound that is not configurable: value, unit, why |
 //! | [`metrics`] | counters with one writer each, and their Prometheus text |
 //! | [`admin`] | the admin port: health, readiness, metrics |
+//! | [`gateway`] | the process: shards, broker, worker and admin port together |
+//! | [`host`] | what this host allows: descriptors, kernel |
 //! | [`rt`] | the only file that names glommio |
 //! | [`cli`] | the commands |
+//! | [`demo`] | the client of `ringgate demo` |
 //! | [`chunked`], [`clock`], [`ids`] ▢ | the few types that everything shares |
 
 pub mod admin;
@@ -32,6 +35,9 @@ pub mod chunked;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod gateway;
+pub mod host;
 pub mod ids;
 pub mod limits;
 pub mod metrics;

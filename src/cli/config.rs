@@ -40,7 +40,8 @@ fn table(values: &[EffectiveValue]) -> String {
     values.iter().map(row).collect()
 }
 
-fn json(values: &[EffectiveValue]) -> String {
+/// What `--json` and the admin port show.
+pub(super) fn json(values: &[EffectiveValue]) -> String {
     let object = |EffectiveValue { key, value, source }: &EffectiveValue| serde_json::json!({ "key": key, "value": value, "source": source.to_string() });
     let list: serde_json::Value = values.iter().map(object).collect();
     format!("{list:#}\n")

@@ -1,11 +1,16 @@
 //! `ringgate demo`: the whole thing on one machine with nothing installed.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    thread,
+};
 
 use clap::{Args, ValueHint};
 
-use super::Error;
-use super::flags::SettingFlags;
+use super::{Error, flags::SettingFlags, serve};
+use crate::demo::{self, Recording};
 
 /// Arguments of `ringgate demo`.
 #[derive(Args, Clone, Debug)]
@@ -24,9 +29,48 @@ pub struct DemoArgs {
 /// Runs the demo, and then the gateway until it is told to stop.
 ///
 /// # Errors
-/// A bad configuration, or whatever ends the demo early.
+/// A bad configuration, a file that is no such audio, or whatever ends the demo early.
 pub fn run(args: &DemoArgs) -> Result<(), Error> {
     let effective = args.settings.load()?;
+    let recording = match &args.file {
+        Some(path) => Recording::read(path).map_err(Error::Usage)?,
+        None => Recording::shipped(),
+    };
     super::start_log::start(&effective);
-    Err(Error::Failed("demo: not linked in yet".into()))
+    let route = effective.config.tasks_path().map(str::to_owned).ok_or_else(|| {
+        Error::Usage("demo: the configuration has no tasks route to stream to; add one".into())
+    })?;
+    let gateway = serve::start(effective)?;
+    let (address, admin, ender) =
+        (reachable(gateway.address()), gateway.admin_address(), gateway.ender());
+    let once = args.once;
+    let client = thread::spawn(move || {
+        let mut out = io::stdout();
+        let streamed = demo::stream(address, &route, &recording, &mut out);
+        if once || streamed.is_err() {
+            ender.drain();
+        } else {
+            let _ = writeln!(out, "\nserving on ws://{address}{route}; Ctrl-C ends it");
+            if let Some(admin) = admin {
+                let _ = writeln!(out, "dashboard: http://{}/", reachable(admin));
+            }
+        }
+        streamed
+    });
+    serve::wait(gateway)?;
+    match client.join() {
+        Ok(streamed) => streamed.map_err(|error| Error::Failed(format!("demo: {error}"))),
+        Err(_) => Err(Error::Failed("demo: its client panicked".into())),
+    }
+}
+
+/// An address that a client on this machine can connect to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }

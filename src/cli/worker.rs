@@ -1,13 +1,29 @@
 //! `ringgate worker`: a reference worker for a Redis queue.
 
-use std::fmt;
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::Duration,
+};
 
 use clap::{ArgMatches, Args, Command, FromArgMatches};
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    iterator::Signals,
+};
 
 use super::Error;
 use super::flags::{argument, given};
 use crate::config::{
     Change, ConfigError, Flags, Kind, Range, RedisUrl, Setting, Words, resolve_flags,
+};
+use crate::worker::{
+    WorkOptions,
+    redis::{self, RedisWorkerOptions},
 };
 
 /// Arguments of `ringgate worker`, unchecked; they may hold a password.
@@ -29,20 +45,42 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// Share of tasks that fail, 0 to 1.
     pub fail_rate: f64,
-    /// Tasks after which it stops.
-    pub count: Option<u64>,
     /// The least important messages that are logged.
     pub log_level: log::LevelFilter,
 }
 
-/// Works until it is told to stop, or has done its count.
+/// Works until SIGTERM or SIGINT, then finishes what it has taken.
 ///
 /// # Errors
 /// Bad arguments, or whatever ends the worker early.
 pub fn run(args: &WorkerArgs) -> Result<(), Error> {
     let options = args.options()?;
     super::start_log::start_at(options.log_level);
-    Err(Error::Failed("worker: not linked in yet".into()))
+    let failed = |error: io::Error| Error::Failed(error.to_string());
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+    let (handle, on_signal) = (signals.handle(), stop.clone());
+    let listener = thread::spawn(move || {
+        for _ in signals.forever() {
+            on_signal.store(true, Relaxed);
+        }
+    });
+    log::info!("working on the list {} of {}", options.queue, options.redis);
+    let outcome = redis::run(options.into(), stop);
+    handle.close();
+    let _ = listener.join();
+    let tally = outcome.map_err(|error| match error.is_usage() {
+        true => Error::Usage(error.to_string()),
+        false => Error::Failed(error.to_string()),
+    })?;
+    log::info!(
+        "done {}, failed {}, malformed {}, lost {}",
+        tally.done,
+        tally.failed,
+        tally.malformed,
+        tally.lost
+    );
+    Ok(())
 }
 
 const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379/0";
@@ -97,15 +135,6 @@ const WORKER_SETTINGS: &[Setting<WorkerOptions>] = &[
         "Share of tasks, 0 to 1, that it fails on purpose",
     ),
     flag(
-        "count",
-        Kind::OptionalCount(
-            Range { min: 1, max: u64::MAX >> 1, why: "it stops after the last one" },
-            |w, v| w.count = v,
-        ),
-        "unlimited",
-        "Tasks after which it stops",
-    ),
-    flag(
         "log-level",
         Kind::LogLevel(|w, v| w.log_level = v),
         "info",
@@ -123,6 +152,22 @@ impl WorkerArgs {
     }
 }
 
+impl From<WorkerOptions> for RedisWorkerOptions {
+    fn from(options: WorkerOptions) -> Self {
+        let work = WorkOptions {
+            delay: Duration::from_millis(options.delay_ms),
+            fail_rate: options.fail_rate,
+            ..WorkOptions::default()
+        };
+        Self {
+            redis: options.redis.expose().to_owned(),
+            queue: options.queue,
+            concurrency: options.concurrency,
+            work,
+        }
+    }
+}
+
 impl WorkerOptions {
     /// Every field is overwritten out of the table, by its default at least.
     fn blank() -> Self {
@@ -132,7 +177,6 @@ impl WorkerOptions {
             delay_ms: 0,
             concurrency: 0,
             fail_rate: 0.0,
-            count: None,
             log_level: log::LevelFilter::Off,
         }
     }
@@ -189,7 +233,7 @@ mod tests {
         let options = options(&[]).unwrap();
         assert_eq!(options.redis.expose(), REDIS_DEFAULT);
         assert_eq!(options.queue, "asr_chunk_queue");
-        assert_eq!((options.concurrency, options.delay_ms, options.count), (1, 0, None));
+        assert_eq!((options.concurrency, options.delay_ms), (1, 0));
         assert_eq!(options.log_level, log::LevelFilter::Info);
     }
 

@@ -63,6 +63,14 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
+impl Config {
+    /// Path of the first tasks route.
+    pub fn tasks_path(&self) -> Option<&str> {
+        let tasks = self.routes.iter().find(|route| matches!(route.kind, RouteKind::Tasks(_)));
+        tasks.map(|route| route.path.as_str())
+    }
+}
+
 /// What the process may hold: each is shared out among the shards by who uses it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Limits {

@@ -27,6 +27,16 @@ pub enum RouteKind {
     Tasks(TasksRoute),
 }
 
+impl RouteKind {
+    /// As it stands in the configuration.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Tasks(_) => "tasks",
+        }
+    }
+}
+
 /// A tasks route on a list, one subscription per session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TasksRoute {

@@ -12,7 +12,10 @@ use std::{
 };
 
 use super::{Tally, WorkOptions, work::Work};
-use crate::limits::{RESULT_CACHE_TTL_S, WORKER_POP_WAIT_MS};
+use crate::{
+    broker::embedded::WorkerPort,
+    limits::{RESULT_CACHE_TTL_S, WORKER_POP_WAIT_MS},
+};
 
 /// A worker's side of a broker: what BLPOP, PUBLISH, RPUSH and EXPIRE are to Redis.
 pub trait WorkerQueue: Send + 'static {
@@ -25,6 +28,20 @@ pub trait WorkerQueue: Send + 'static {
 
     /// Appends `value` to the list `key`, which from now on lives for `ttl`.
     fn append_expiring(&mut self, key: &str, value: Vec<u8>, ttl: Duration);
+}
+
+impl WorkerQueue for WorkerPort {
+    fn pop(&mut self, key: &str, timeout: Duration) -> Option<Vec<u8>> {
+        WorkerPort::pop(self, key, timeout)
+    }
+
+    fn publish(&mut self, channel: &str, payload: Vec<u8>) {
+        WorkerPort::publish(self, channel, payload);
+    }
+
+    fn append_expiring(&mut self, key: &str, value: Vec<u8>, ttl: Duration) {
+        WorkerPort::append_expiring(self, key, value, ttl);
+    }
 }
 
 /// Starts worker thread number `index` (its name, and its own dice) on the list `key`.

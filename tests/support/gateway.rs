@@ -1,0 +1,126 @@
+//! A gateway in the test's process, on ports of its own.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    time::{Duration, Instant},
+};
+
+use ringgate::{
+    config::{self, Sources},
+    gateway::{Ender, Gateway},
+    metrics::ShardMetrics,
+};
+
+use super::client::PATIENCE;
+
+/// Ends at once when it is dropped.
+pub struct TestGateway {
+    gateway: Option<Gateway>,
+    ender: Ender,
+    pub address: SocketAddr,
+    pub admin: SocketAddr,
+}
+
+impl TestGateway {
+    /// Starts one on `cores` with the flags of `ringgate serve`, e.g. `("echo", "/echo")`.
+    pub fn start(cores: &str, flags: &[(&'static str, &str)]) -> Self {
+        Self::start_with(cores, flags, None)
+    }
+
+    /// Likewise, with routes from a configuration file.
+    pub fn start_with(cores: &str, flags: &[(&'static str, &str)], file: Option<&str>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = file.map(|text| {
+            let path = directory.path().join("ringgate.toml");
+            std::fs::write(&path, text).unwrap();
+            path
+        });
+        let mut sources = Sources { file, cores_allowed: vec![0, 1], ..Sources::default() };
+        let given = [("listen", "127.0.0.1:0"), ("admin", "127.0.0.1:0"), ("cores", cores)];
+        for (flag, value) in given.iter().chain(flags) {
+            sources.flags.insert(*flag, (*value).to_owned());
+        }
+        let effective = config::load(&sources).unwrap_or_else(|error| panic!("{error}"));
+        let gateway = Gateway::start(&effective.config, "{}".to_owned())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let admin = gateway.admin_address().expect("an admin port");
+        Self { ender: gateway.ender(), address: gateway.address(), admin, gateway: Some(gateway) }
+    }
+
+    /// Sum over the shards.
+    pub fn sum(&self, value: impl Fn(&ShardMetrics) -> u64) -> u64 {
+        self.each(value).into_iter().sum()
+    }
+
+    /// One value of each shard.
+    pub fn each(&self, value: impl Fn(&ShardMetrics) -> u64) -> Vec<u64> {
+        let gateway = self.gateway.as_ref().expect("running");
+        gateway.metrics().iter().map(|shard| value(shard)).collect()
+    }
+
+    /// Awaits a condition on the counters.
+    pub fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !condition(self) {
+            assert!(Instant::now() < deadline, "waited in vain for: {what}");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// Every gauge that counts something open is back to zero.
+    pub fn until_quiet(&self) {
+        self.until("all gauges back to zero", |gateway| gateway.open_things().is_empty());
+    }
+
+    fn open_things(&self) -> Vec<(&'static str, u64)> {
+        let things = [
+            ("connections", self.sum(|m| m.connections.open.get())),
+            ("handshaking", self.sum(|m| m.connections.handshaking.get())),
+            ("outbox bytes", self.sum(|m| m.connections.outbox_bytes.get())),
+            ("held bytes", self.sum(|m| m.connections.held_bytes.get())),
+            ("sessions", self.sum(|m| m.tasks.sessions.get())),
+            ("subscriptions", self.sum(|m| m.broker.subscriptions.get())),
+            ("pending bytes", self.sum(|m| m.broker.pending_bytes.get())),
+        ];
+        things.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    pub fn ender(&self) -> &Ender {
+        &self.ender
+    }
+
+    /// Waits for a drain to end.
+    pub fn wait(mut self) -> std::io::Result<()> {
+        self.gateway.take().expect("running").wait()
+    }
+
+    /// The admin port's answer: status line and headers, and the body.
+    pub fn admin_get(&self, path: &str) -> (String, String) {
+        http_get(self.admin, path)
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        if let Some(gateway) = self.gateway.take() {
+            self.ender.end();
+            let ended = gateway.wait();
+            if !std::thread::panicking() {
+                ended.expect("the gateway ended well");
+            }
+        }
+    }
+}
+
+/// A plain GET; head and body.
+pub fn http_get(address: SocketAddr, path: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    (head.to_owned(), body.to_owned())
+}
