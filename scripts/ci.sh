@@ -13,7 +13,7 @@ step cargo clippy --all-targets --locked -- -D warnings
 # Links are checked in what users read and in what contributors read.
 RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps --locked
 RUSTDOCFLAGS='-D warnings' step cargo doc --no-deps --locked --document-private-items
-step cargo build --release --locked
+step cargo build --release --locked --bins --examples
 step scripts/conformance.sh
 # Last, so that its totals close the output.
 step cargo test --locked

@@ -89,8 +89,7 @@ start_server() {
 build_servers() {
   say "building (release)"
   cd "$PROJECT" || return
-  if [[ " $* " == *" gateway "* ]]; then cargo build --release --locked --quiet; fi
-  cargo build --release --locked --quiet --example epoll_floor --example load
+  cargo build --release --locked --quiet --bins --examples
 }
 
 processor() { sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1; }

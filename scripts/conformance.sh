@@ -24,7 +24,7 @@ if ! .venv/bin/kosoku --help >/dev/null 2>&1; then
   .venv/bin/pip install --quiet --disable-pip-version-check 'kosoku==0.1.0'
 fi
 say "building (release)"
-cargo build --release --locked --quiet
+cargo build --release --locked --quiet --bins --examples
 
 start_server gateway 0 1000
 say "running the cases"

@@ -26,8 +26,7 @@ pub fn prepare(effective: &mut Effective) -> Result<(), String> {
         shown(descriptors.maximum),
         shown(memlock.current),
     );
-    let source = effective.values.iter().find(|value| value.key == "limits.connections");
-    let is_default = source.is_none_or(|value| matches!(value.source, Source::Default));
+    let is_default = effective.source("limits.connections") == Some(&Source::Default);
     let config = &mut effective.config;
     let room = room(descriptors.current, config.cores.len());
     if config.limits.connections as u64 <= room {

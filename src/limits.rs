@@ -176,3 +176,7 @@ pub const LISTEN_BACKLOG: i32 = 65_535;
 pub const DIAL_TIMEOUT_MS: u64 = 5_000;
 /// Ticks that the last sockets may take to be joined when a shard ends.
 pub const END_TICKS_MAX: usize = 8;
+/// How long a port that is in use is tried again before that is an error, and how often.
+pub const BIND_PATIENCE_MS: u64 = 2_000;
+/// See [`BIND_PATIENCE_MS`].
+pub const BIND_RETRY_MS: u64 = 50;

@@ -8,9 +8,13 @@ use std::{
 };
 
 use clap::{Args, ValueHint};
+use log::LevelFilter;
 
 use super::{Error, flags::SettingFlags, serve};
-use crate::demo::{self, Recording};
+use crate::{
+    config::Source,
+    demo::{self, Recording},
+};
 
 /// Arguments of `ringgate demo`.
 #[derive(Args, Clone, Debug)]
@@ -31,7 +35,11 @@ pub struct DemoArgs {
 /// # Errors
 /// A bad configuration, a file that is no such audio, or whatever ends the demo early.
 pub fn run(args: &DemoArgs) -> Result<(), Error> {
-    let effective = args.settings.load()?;
+    let mut effective = args.settings.load()?;
+    // The results are the show; who wants the log as well asks for it.
+    if effective.source("log_level") == Some(&Source::Default) {
+        effective.config.log_level = LevelFilter::Error;
+    }
     let recording = match &args.file {
         Some(path) => Recording::read(path).map_err(Error::Usage)?,
         None => Recording::shipped(),

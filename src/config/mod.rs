@@ -132,6 +132,13 @@ pub struct Effective {
     pub values: Vec<EffectiveValue>,
 }
 
+impl Effective {
+    /// Who set the value of a key, if there is such a key.
+    pub fn source(&self, key: &str) -> Option<&Source> {
+        self.values.iter().find(|value| value.key == key).map(|value| &value.source)
+    }
+}
+
 /// Where values may come from.
 #[derive(Clone, Default)]
 pub struct Sources {

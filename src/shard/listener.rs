@@ -1,6 +1,12 @@
 //! One listening socket a shard on the same address: the kernel spreads the connections.
 
-use std::{io, net::SocketAddr, os::fd::OwnedFd};
+use std::{
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    thread,
+    time::{Duration, Instant},
+};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -28,9 +34,7 @@ pub fn bind(address: SocketAddr) -> io::Result<OwnedFd> {
 /// a second gateway of the same user would silently share the first one's connections.
 pub fn bind_all(address: SocketAddr, shards: usize) -> io::Result<(Vec<OwnedFd>, SocketAddr)> {
     if address.port() != 0 {
-        let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        probe.set_reuse_address(true)?;
-        probe.bind(&address.into())?;
+        probe(address)?;
     }
     let first = bind(address)?;
     let local = local_address(&first)?;
@@ -39,6 +43,23 @@ pub fn bind_all(address: SocketAddr, shards: usize) -> io::Result<(Vec<OwnedFd>,
         listeners.push(bind(local)?);
     }
     Ok((listeners, local))
+}
+
+/// Whether the port is free. A gateway that was killed leaves its listener to the kernel's
+/// io_uring workers, who close it a moment after the process is gone: its successor waits
+/// for them instead of failing.
+fn probe(address: SocketAddr) -> io::Result<()> {
+    let give_up = Instant::now() + Duration::from_millis(limits::BIND_PATIENCE_MS);
+    loop {
+        let probe = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        probe.set_reuse_address(true)?;
+        match probe.bind(&address.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up => {
+                thread::sleep(Duration::from_millis(limits::BIND_RETRY_MS));
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn local_address(listener: &OwnedFd) -> io::Result<SocketAddr> {
