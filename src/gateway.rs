@@ -304,6 +304,7 @@ impl ShardSeed {
         let ring_options = RingOptions {
             receive_buffers: config.ring.receive_buffers,
             receive_buffer_bytes: config.ring.receive_buffer_bytes,
+            registered_sockets: self.expected_sockets(),
             ..RingOptions::default()
         };
         let ring = Ring::new(&ring_options, self.metrics.clone())?;
@@ -336,6 +337,13 @@ impl ShardSeed {
         let wake = Arc::new(move || waker.wake());
         let port = embedded.attach(wake, self.pending_bytes(), self.metrics.clone());
         BrokerPort::Embedded(Box::new(port))
+    }
+
+    /// A shard's part of all connections, with a quarter for the unevenness of the kernel's
+    /// spread, and some for handshakes.
+    fn expected_sockets(&self) -> u32 {
+        let share = self.config.limits.connections / self.config.cores.len();
+        u32::try_from(share + share / 4 + 1024).unwrap_or(u32::MAX)
     }
 
     fn pending_bytes(&self) -> usize {

@@ -14,6 +14,8 @@ pub const COMPLETION_ENTRIES: u32 = 16_384;
 const _: () = assert!(COMPLETION_ENTRIES >= 4 * SUBMISSION_ENTRIES);
 /// Tries at handing a full submission queue to the kernel before the ring is given up.
 pub const SUBMIT_ATTEMPTS_MAX: usize = 100;
+/// Slots of the ring's own table of descriptors, which the kernel caps at this.
+pub const REGISTERED_SOCKETS_MAX: u32 = 1 << 20;
 /// Bytes of one write operation; a longer buffer is written in several. The field in the
 /// submission is 32 bits wide.
 pub const WRITE_BYTES_MAX: usize = 1 << 30;

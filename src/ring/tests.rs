@@ -115,6 +115,15 @@ fn one_receive_buffer_serves_many_sockets() {
     assert_eq!(ring.buffers.lend().map(|b| b.len()), Some(64), "the buffer came back");
 }
 
+#[test]
+fn sockets_past_the_registered_ones_work_alike() {
+    let (mut ring, address) = ring(RingOptions { registered_sockets: 2, ..RingOptions::default() });
+    let clients: Vec<_> = (0..30).map(|i| client(address, pattern(2000, i))).collect();
+    echo(&mut ring, &mut freed(30));
+    clients.into_iter().for_each(|c| c.join().unwrap());
+    assert_eq!(ring.live_sockets(), 0);
+}
+
 /// Completions that the kernel had to keep aside are not lost.
 #[test]
 fn a_full_completion_queue_loses_nothing() {

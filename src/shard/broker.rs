@@ -67,16 +67,19 @@ impl BrokerPort {
         }
     }
 
-    /// Once a turn: what other threads have for us, and what is due to the broker.
-    pub fn turn(&mut self, wire: &mut Wire, now_ms: u64, events: &mut Vec<Event>) {
+    /// Once a turn: what other threads have for us.
+    pub fn collect(&mut self, wire: &mut Wire, now_ms: u64, events: &mut Vec<Event>) {
         match self {
-            Self::Redis(redis) => redis.turn(wire, now_ms, events),
-            Self::Embedded(port) => {
-                port.flush();
-                while let Some(event) = port.try_next() {
-                    events.push(event);
-                }
-            }
+            Self::Redis(redis) => redis.collect(wire, now_ms, events),
+            Self::Embedded(port) => events.extend(std::iter::from_fn(|| port.try_next())),
+        }
+    }
+
+    /// At the end of a turn: what is due to the broker, in one write.
+    pub fn flush(&mut self, wire: &mut Wire, now_ms: u64) {
+        match self {
+            Self::Redis(redis) => redis.flush(wire, now_ms),
+            Self::Embedded(port) => port.flush(),
         }
     }
 
@@ -127,7 +130,7 @@ impl BrokerPort {
 }
 
 impl RedisPort {
-    fn turn(&mut self, wire: &mut Wire, now_ms: u64, events: &mut Vec<Event>) {
+    fn collect(&mut self, wire: &mut Wire, now_ms: u64, events: &mut Vec<Event>) {
         if let Ok(dialled) = self.dialled.1.try_recv() {
             match dialled.and_then(|fd| wire.ring.adopt(fd)) {
                 Ok(id) => {
@@ -138,6 +141,9 @@ impl RedisPort {
                 Err(error) => self.link.on_dial_failed(&error.to_string(), now_ms, events),
             }
         }
+    }
+
+    fn flush(&mut self, wire: &mut Wire, now_ms: u64) {
         // One write at a time: what is not taken yet is bounded by the link.
         if let Some(id) = self.socket
             && self.link.has_output()

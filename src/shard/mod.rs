@@ -185,10 +185,9 @@ impl Shard {
             self.on_event(event)?;
         }
         self.events = events;
-        self.broker.turn(&mut self.wire, self.now.ms, &mut self.broker_events);
+        self.broker.collect(&mut self.wire, self.now.ms, &mut self.broker_events);
         busy |= self.carry_out();
-        // Commands that the turn has made go out with it.
-        self.broker.turn(&mut self.wire, self.now.ms, &mut self.broker_events);
+        self.broker.flush(&mut self.wire, self.now.ms);
         self.wire.flush();
         Ok(busy)
     }
@@ -226,6 +225,7 @@ impl Shard {
     }
 
     fn on_tick(&mut self) -> io::Result<()> {
+        self.shared.clock.set();
         self.expire_connections();
         for route in &mut self.routes {
             if let Handler::Tasks(tasks) = &mut route.handler {
