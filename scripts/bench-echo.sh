@@ -48,16 +48,28 @@ done
 # number NAME: the values of that field in the JSON lines on standard input.
 number() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
 
+# middle: the median of the numbers on standard input.
+middle() {
+  sort -g | awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+}
+
+# each SERVER CONNECTIONS FIELD: one number a round.
+each() { grep "\"server\":\"$1\".*\"connections\":$2," "$SCRATCH/runs.json" | number "$3"; }
+
 # median SERVER CONNECTIONS FIELD: over the rounds of this run.
-median() {
-  grep "\"server\":\"$1\".*\"connections\":$2," "$SCRATCH/runs.json" | number "$3" | sort -g |
-    awk '{ v[NR] = $1 } END { print (NR % 2) ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'
+median() { each "$@" | middle; }
+
+# ratios SERVER CONNECTIONS: to the floor of the same round, so that a machine that drifts from
+# round to round (the clock of a virtual core may) does not enter.
+ratios() {
+  paste <(each "$1" "$2" server_cpu_us_per_message) <(each floor "$2" server_cpu_us_per_message) |
+    awk '{ printf "%.3f\n", $1 / $2 }'
 }
 
 # measure SERVER CONNECTIONS ROUND: one run, one JSON line.
 measure() {
   local server=$1 connections=$2 round=$3 raw=() line
-  if [[ $server == floor ]]; then raw=(--raw); fi
+  if [[ $server != gateway ]]; then raw=(--raw); fi
   start_server "$server" 0 "$((connections + 100))"
   line=$("$PROJECT/target/release/examples/load" echo --server "127.0.0.1:$SERVER_PORT" \
     --path /echo "${raw[@]}" --connections "$connections" --seconds "$WINDOW_SECONDS" \
@@ -97,12 +109,13 @@ for connections in $CONNECTIONS; do
       "$(median "$server" "$connections" load_cpu_us_per_message)" \
       "$(median "$server" "$connections" load_utilisation)"
   done
-  if [[ $SERVERS == *floor* && $SERVERS == *gateway* ]]; then
-    awk -v connections="$connections" \
-      -v gateway="$(median gateway "$connections" server_cpu_us_per_message)" \
-      -v floor="$(median floor "$connections" server_cpu_us_per_message)" \
-      'BEGIN { printf "%-12s ratio    %14.3f  (gateway / floor, server us/msg)\n", connections, gateway / floor }'
-  fi
+  for server in $SERVERS; do
+    if [[ $SERVERS == *floor* && $server != floor ]]; then
+      printf '%-12s %-8s %14s  times the floor, server us/msg: %s\n' "$connections" "$server" \
+        "$(ratios "$server" "$connections" | middle)" \
+        "$(ratios "$server" "$connections" | sort -g | tr '\n' ' ')"
+    fi
+  done
 done
 if ((DISTURBED > 0)); then
   echo "CAUTION: in $DISTURBED runs other processes had part of the cores; run this on a quiet machine."

@@ -65,7 +65,7 @@ wait_listening() {
   fail "$1 does not listen on port $3 (looked $attempt times; its output is above)"
 }
 
-# start_server KIND CORE CONNECTIONS: the floor or the gateway; sets SERVER_PID and SERVER_PORT.
+# start_server KIND CORE CONNECTIONS: the floor, the ring engine alone, or the gateway; sets SERVER_PID and SERVER_PORT.
 start_server() {
   local kind=$1 core=$2 connections=$3 admin_port
   free_port && SERVER_PORT=$FREE_PORT
@@ -74,12 +74,16 @@ start_server() {
       start floor "$PROJECT/target/release/examples/epoll_floor" \
         --listen "127.0.0.1:$SERVER_PORT" --core "$core"
       ;;
+    ring)
+      start ring "$PROJECT/target/release/examples/ring_echo" \
+        --listen "127.0.0.1:$SERVER_PORT" --core "$core"
+      ;;
     gateway)
       free_port && admin_port=$FREE_PORT
       start gateway "$PROJECT/target/release/ringgate" serve --listen "127.0.0.1:$SERVER_PORT" \
         --admin "127.0.0.1:$admin_port" --cores "$core" --echo /echo --connections "$connections"
       ;;
-    *) fail "no server called $kind (floor or gateway)" ;;
+    *) fail "no server called $kind (floor, ring or gateway)" ;;
   esac
   SERVER_PID=$STARTED_PID
   wait_listening "$kind" "$SERVER_PID" "$SERVER_PORT"
