@@ -5,6 +5,8 @@
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/ringgate-XXXXXX")
 STARTED=()
+# What servers are started through; empty: as they are.
+SERVER_WRAPPER=()
 
 say() { printf '== %s\n' "$*" >&2; }
 
@@ -71,16 +73,16 @@ start_server() {
   free_port && SERVER_PORT=$FREE_PORT
   case $kind in
     floor)
-      start floor "$PROJECT/target/release/examples/epoll_floor" \
+      start floor "${SERVER_WRAPPER[@]}" "$PROJECT/target/release/examples/epoll_floor" \
         --listen "127.0.0.1:$SERVER_PORT" --core "$core"
       ;;
     ring)
-      start ring "$PROJECT/target/release/examples/ring_echo" \
+      start ring "${SERVER_WRAPPER[@]}" "$PROJECT/target/release/examples/ring_echo" \
         --listen "127.0.0.1:$SERVER_PORT" --core "$core"
       ;;
     gateway)
       free_port && admin_port=$FREE_PORT
-      start gateway "$PROJECT/target/release/ringgate" serve --listen "127.0.0.1:$SERVER_PORT" \
+      start gateway "${SERVER_WRAPPER[@]}" "$PROJECT/target/release/ringgate" serve --listen "127.0.0.1:$SERVER_PORT" \
         --admin "127.0.0.1:$admin_port" --cores "$core" --echo /echo --connections "$connections"
       ;;
     *) fail "no server called $kind (floor, ring or gateway)" ;;
