@@ -86,8 +86,8 @@ pub struct Ring {
     waiting: VecDeque<SocketId>,
     listener: Option<Listener>,
     tick: Box<types::Timespec>,
-    /// Events that need no completion: sockets freed with nothing in flight.
-    immediate: Vec<Event>,
+    /// Sockets closed since the last turn; the next one tells of them first.
+    freed: Vec<SocketId>,
     completions: Vec<cqueue::Entry>,
     /// The last turn found something, so the kernel may hold more that it has not shown.
     more: bool,
@@ -127,7 +127,7 @@ impl Ring {
             waiting: VecDeque::new(),
             listener: None,
             tick: Box::new(options.tick.into()),
-            immediate: Vec::new(),
+            freed: Vec::new(),
             completions: Vec::new(),
             more: true,
             metrics,
@@ -142,7 +142,7 @@ impl Ring {
         &self.waker
     }
 
-    /// Sockets that have not been freed.
+    /// Sockets whose [`Event::Freed`] has not been told.
     pub fn live_sockets(&self) -> usize {
         self.sockets.live()
     }
@@ -211,6 +211,9 @@ impl Ring {
     /// Gives a receive buffer back, and reads the socket on if it has more.
     pub fn recycle(&mut self, id: SocketId, received: Received) {
         self.buffers.give_back(received.buffer);
+        let Some(slot) = self.sockets.get_mut(id) else { return };
+        slot.flags.clear(Flags::READ);
+        self.free_if_joined(id);
         self.read_if_readable(id);
     }
 
@@ -261,7 +264,10 @@ impl Ring {
         self.metrics.ring.turns.inc();
         self.lend_to_waiting();
         let before = events.len();
-        events.append(&mut self.immediate);
+        for id in self.freed.drain(..) {
+            self.sockets.release(id);
+            events.push(Event::Freed(id));
+        }
         if self.more || self.has_work() {
             self.enter()?;
         }
@@ -284,7 +290,11 @@ impl Ring {
         self.waker.announce_sleep();
         self.uring.completion().enable_eventfd();
         self.enter()?;
-        let idle = self.uring.completion().is_empty() && self.immediate.is_empty();
+        // What the kernel has not taken, or holds back, would not wake us; nor would a
+        // buffer that came back from a read that found nothing.
+        let waits = !self.waiting.is_empty() && self.buffers.has_free();
+        let told = self.uring.completion().is_empty() && self.freed.is_empty();
+        let idle = told && !waits && !self.has_work();
         self.metrics.ring.parks.add(u64::from(idle));
         Ok(idle)
     }
@@ -305,8 +315,12 @@ impl Ring {
         }
         let (mut events, mut ticks) = (Vec::new(), 0);
         while (self.sockets.live() > 0 || self.listener.is_some()) && ticks < ticks_max {
-            if self.turn(&mut events)? == 0 {
-                self.uring.submit_and_wait(1)?;
+            if self.turn(&mut events)? == 0
+                && self.freed.is_empty()
+                && let Err(error) = self.uring.submit_and_wait(1)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(error);
             }
             for event in events.drain(..) {
                 match event {
@@ -386,26 +400,32 @@ impl Ring {
         let Some(slot) = self.sockets.get_mut(id) else {
             return self.buffers.give_back(buffer);
         };
-        slot.flags.clear(Flags::READ);
-        if slot.flags.has(Flags::CLOSING) {
-            self.buffers.give_back(buffer);
-            return self.free_if_joined(id);
-        }
-        if let Ok(len @ 1..) = usize::try_from(result) {
-            if cqueue::sock_nonempty(flags) {
+        let closing = slot.flags.has(Flags::CLOSING);
+        if let Ok(len @ 1..) = usize::try_from(result)
+            && !closing
+        {
+            // Unix sockets do not tell before Linux 6.17; a full buffer may have been too small.
+            if cqueue::sock_nonempty(flags) || len == buffer.len() {
                 slot.flags.set(Flags::READABLE);
             }
-            // Read on when the buffer comes back: the shard may pause the socket first.
+            // The read lasts until the buffer comes back: the shard may pause the socket first.
             events.push(Event::Received(id, Received { buffer, len }));
             return;
         }
+        slot.flags.clear(Flags::READ);
         self.buffers.give_back(buffer);
         match -result {
+            _ if closing => self.free_if_joined(id),
             0 => {
                 slot.flags.set(Flags::FINISHED);
                 events.push(Event::PeerFinished(id));
             }
-            libc::EAGAIN | libc::EINTR => self.read_if_readable(id),
+            libc::EAGAIN => self.read_if_readable(id),
+            libc::EINTR => {
+                // Nothing was read, and the edge that said there is something has passed.
+                slot.flags.set(Flags::READABLE);
+                self.read_if_readable(id);
+            }
             errno => events.push(Event::Failed(id, Errno(errno))),
         }
     }
@@ -482,19 +502,45 @@ impl Ring {
         }
     }
 
+    /// Reads the socket if it wants it: at once, or when those before it have had a buffer.
     fn read_if_readable(&mut self, id: SocketId) {
-        const BUSY: [Flags; 5] =
-            [Flags::READ, Flags::PAUSED, Flags::CLOSING, Flags::QUEUED, Flags::FINISHED];
-        let Some(slot) = self.sockets.get_mut(id) else { return };
-        if !slot.flags.has(Flags::READABLE) || BUSY.iter().any(|flag| slot.flags.has(*flag)) {
+        if !self.sockets.get_mut(id).is_some_and(|slot| slot.flags.wants_read()) {
             return;
         }
-        let Some(buffer) = self.buffers.lend() else {
-            slot.flags.set(Flags::QUEUED);
-            self.waiting.push_back(id);
-            self.metrics.ring.buffer_waits.inc();
-            return;
-        };
+        // Whoever gives a buffer back may want it again at once; it goes behind the others.
+        let buffer = if self.waiting.is_empty() { self.buffers.lend() } else { None };
+        match buffer {
+            Some(buffer) => self.read(id, buffer),
+            None => {
+                if let Some(slot) = self.sockets.get_mut(id) {
+                    slot.flags.set(Flags::QUEUED);
+                }
+                self.waiting.push_back(id);
+                self.metrics.ring.buffer_waits.inc();
+            }
+        }
+    }
+
+    fn lend_to_waiting(&mut self) {
+        while let Some(&id) = self.waiting.front() {
+            let Some(buffer) = self.buffers.lend() else { return };
+            self.waiting.pop_front();
+            let Some(slot) = self.sockets.get_mut(id) else {
+                self.buffers.give_back(buffer);
+                continue;
+            };
+            slot.flags.clear(Flags::QUEUED);
+            // It may have been paused or closed meanwhile.
+            if slot.flags.wants_read() {
+                self.read(id, buffer);
+            } else {
+                self.buffers.give_back(buffer);
+            }
+        }
+    }
+
+    fn read(&mut self, id: SocketId, buffer: buffers::Buffer) {
+        let Some(slot) = self.sockets.get_mut(id) else { return };
         slot.flags.clear(Flags::READABLE);
         slot.flags.set(Flags::READ);
         let fd = types::Fd(slot.raw_fd());
@@ -504,23 +550,6 @@ impl Ring {
             .flags(libc::MSG_DONTWAIT)
             .build();
         self.push_or_abort(entry, Tag::Operation(index as u32));
-    }
-
-    fn lend_to_waiting(&mut self) {
-        for _ in 0..self.waiting.len() {
-            let Some(id) = self.waiting.pop_front() else { return };
-            if let Some(slot) = self.sockets.get_mut(id) {
-                slot.flags.clear(Flags::QUEUED);
-                self.read_if_readable(id);
-                if self.sockets.get_mut(id).is_some_and(|s| s.flags.has(Flags::QUEUED)) {
-                    // Still none to lend: it keeps its place, and so do those behind it.
-                    if let Some(last) = self.waiting.pop_back() {
-                        self.waiting.push_front(last);
-                    }
-                    return;
-                }
-            }
-        }
     }
 
     /// Starts, or goes on with, a write whose flag is set already.
@@ -559,7 +588,7 @@ impl Ring {
         let Some(slot) = self.sockets.get_mut(id) else { return };
         if slot.flags.has(Flags::CLOSING) && slot.flags.at_rest() {
             self.sockets.remove(id);
-            self.immediate.push(Event::Freed(id));
+            self.freed.push(id);
         }
     }
 
