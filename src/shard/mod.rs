@@ -190,7 +190,8 @@ impl Shard {
         // Commands that the turn has made go out with it.
         self.broker.turn(&mut self.wire, self.now.ms, &mut self.broker_events);
         self.wire.flush();
-        Ok(busy)
+        // What that brought waits here and nowhere else: nobody would wake the shard for it.
+        Ok(busy || !self.broker_events.is_empty())
     }
 
     fn on_event(&mut self, event: Event) -> io::Result<()> {
