@@ -34,12 +34,17 @@ impl Buffers {
 
     /// A buffer, or `None` while all are lent: the read waits for the next turn.
     pub fn lend(&mut self) -> Option<Buffer> {
-        if self.lent == self.limit {
+        if !self.has_free() {
             return None;
         }
         self.lent += 1;
         // The one given back last is the one still in the cache.
         Some(self.free.pop().unwrap_or_else(|| vec![0; self.buffer_bytes].into_boxed_slice()))
+    }
+
+    /// Whether `lend` would give one.
+    pub fn has_free(&self) -> bool {
+        self.lent < self.limit
     }
 
     pub fn give_back(&mut self, buffer: Buffer) {

@@ -13,13 +13,16 @@
 //! flight is cancelled), *join* (every operation has answered), *free* (the descriptor is
 //! closed, the slot's generation moves on, [`Event::Freed`]).
 //!
-//! All `unsafe` of the crate is in this module.
+//! Files: here what the shard calls, `submit` what the kernel is asked for, `complete` what
+//! it has answered. All `unsafe` of the crate is in this module.
 #![allow(unsafe_code)]
 
 mod buffers;
+mod complete;
 mod event;
 mod operation;
 mod sockets;
+mod submit;
 #[cfg(test)]
 mod tests;
 mod wake;
@@ -33,7 +36,7 @@ use std::{
     time::Duration,
 };
 
-use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, types};
 use slab::Slab;
 use socket2::SockRef;
 
@@ -92,8 +95,8 @@ pub struct Ring {
     waiting: VecDeque<SocketId>,
     listener: Option<Listener>,
     tick: Box<types::Timespec>,
-    /// Events that need no completion: sockets freed with nothing in flight.
-    immediate: Vec<Event>,
+    /// Sockets closed since the last turn; the next one tells of them first.
+    freed: Vec<SocketId>,
     completions: Vec<cqueue::Entry>,
     /// The last turn found something, so the kernel may hold more that it has not shown.
     more: bool,
@@ -106,12 +109,6 @@ struct Listener {
     fd: OwnedFd,
     armed: bool,
     stopping: bool,
-}
-
-/// A descriptor's number, in the process's table or in the ring's own.
-struct Descriptor {
-    fd: types::Fd,
-    flags: squeue::Flags,
 }
 
 impl Ring {
@@ -146,7 +143,7 @@ impl Ring {
             waiting: VecDeque::new(),
             listener: None,
             tick: Box::new(options.tick.into()),
-            immediate: Vec::new(),
+            freed: Vec::new(),
             completions: Vec::new(),
             more: true,
             metrics,
@@ -161,7 +158,7 @@ impl Ring {
         &self.waker
     }
 
-    /// Sockets that have not been freed.
+    /// Sockets whose [`Event::Freed`] has not been told.
     pub fn live_sockets(&self) -> usize {
         self.sockets.live()
     }
@@ -228,6 +225,9 @@ impl Ring {
     /// Gives a receive buffer back, and reads the socket on if it has more.
     pub fn recycle(&mut self, id: SocketId, received: Received) {
         self.buffers.give_back(received.buffer);
+        let Some(slot) = self.sockets.get_mut(id) else { return };
+        slot.flags.clear(Flags::READ);
+        self.free_if_joined(id);
         self.read_if_readable(id);
     }
 
@@ -278,7 +278,10 @@ impl Ring {
         self.metrics.ring.turns.inc();
         self.lend_to_waiting();
         let before = events.len();
-        events.append(&mut self.immediate);
+        for id in self.freed.drain(..) {
+            self.sockets.release(id);
+            events.push(Event::Freed(id));
+        }
         if self.more || self.has_work() {
             self.enter()?;
         }
@@ -301,7 +304,11 @@ impl Ring {
         self.waker.announce_sleep();
         self.uring.completion().enable_eventfd();
         self.enter()?;
-        let idle = self.uring.completion().is_empty() && self.immediate.is_empty();
+        // What the kernel has not taken, or holds back, would not wake us; nor would a
+        // buffer that came back from a read that found nothing.
+        let waits = !self.waiting.is_empty() && self.buffers.has_free();
+        let told = self.uring.completion().is_empty() && self.freed.is_empty();
+        let idle = told && !waits && !self.has_work();
         self.metrics.ring.parks.add(u64::from(idle));
         Ok(idle)
     }
@@ -322,8 +329,12 @@ impl Ring {
         }
         let (mut events, mut ticks) = (Vec::new(), 0);
         while (self.sockets.live() > 0 || self.listener.is_some()) && ticks < ticks_max {
-            if self.turn(&mut events)? == 0 {
-                self.uring.submit_and_wait(1)?;
+            if self.turn(&mut events)? == 0
+                && self.freed.is_empty()
+                && let Err(error) = self.uring.submit_and_wait(1)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return Err(error);
             }
             for event in events.drain(..) {
                 match event {
@@ -336,340 +347,6 @@ impl Ring {
         }
         Ok(())
     }
-
-    fn complete(&mut self, completion: &cqueue::Entry, events: &mut Vec<Event>) -> io::Result<()> {
-        let (result, flags) = (completion.result(), completion.flags());
-        match Tag::decode(completion.user_data()) {
-            Some(Tag::Operation(index)) => self.complete_operation(index, result, flags, events),
-            Some(Tag::Poll(id)) => self.complete_poll(id, result, cqueue::more(flags), events),
-            Some(Tag::Accept) => self.complete_accept(result, cqueue::more(flags), events)?,
-            Some(Tag::Tick) => {
-                events.push(Event::Tick);
-                self.arm_tick()?;
-            }
-            // Was running at that moment and has not seen the cancellation: once more.
-            Some(Tag::CancelPoll(id)) if result == -libc::EALREADY => self.cancel_poll(id),
-            Some(Tag::CancelPoll(_) | Tag::CancelAccept) | None => {}
-        }
-        Ok(())
-    }
-
-    fn complete_poll(&mut self, id: SocketId, result: i32, more: bool, events: &mut Vec<Event>) {
-        let Some(slot) = self.sockets.get_mut(id) else { return };
-        if !more {
-            slot.flags.clear(Flags::POLL);
-        }
-        if slot.flags.has(Flags::CLOSING) {
-            return self.free_if_joined(id);
-        }
-        if result < 0 {
-            events.push(Event::Failed(id, Errno(-result)));
-            return;
-        }
-        slot.flags.set(Flags::READABLE);
-        let dead = result & i32::from(libc::POLLERR | libc::POLLHUP) != 0;
-        if dead && slot.flags.has(Flags::PAUSED) {
-            // No read will find out while it is paused.
-            events.push(Event::Failed(id, Errno(libc::ECONNRESET)));
-            return;
-        }
-        if !more && let Err(error) = self.arm_poll(id) {
-            events.push(Event::Failed(id, errno_of(&error)));
-            return;
-        }
-        self.read_if_readable(id);
-    }
-
-    fn complete_operation(&mut self, index: u32, result: i32, flags: u32, events: &mut Vec<Event>) {
-        match self.operations.try_remove(index as usize) {
-            Some(Operation::Read { socket, buffer }) => {
-                self.complete_read(socket, buffer, result, flags, events);
-            }
-            Some(Operation::Write { socket, buffer, sent }) => {
-                self.complete_write(socket, buffer, sent, result, events);
-            }
-            None => debug_assert!(false, "an operation answered twice"),
-        }
-    }
-
-    fn complete_read(
-        &mut self,
-        id: SocketId,
-        buffer: buffers::Buffer,
-        result: i32,
-        flags: u32,
-        events: &mut Vec<Event>,
-    ) {
-        let Some(slot) = self.sockets.get_mut(id) else {
-            return self.buffers.give_back(buffer);
-        };
-        slot.flags.clear(Flags::READ);
-        if slot.flags.has(Flags::CLOSING) {
-            self.buffers.give_back(buffer);
-            return self.free_if_joined(id);
-        }
-        if let Ok(len @ 1..) = usize::try_from(result) {
-            if cqueue::sock_nonempty(flags) {
-                slot.flags.set(Flags::READABLE);
-            }
-            // Read on when the buffer comes back: the shard may pause the socket first.
-            events.push(Event::Received(id, Received { buffer, len }));
-            return;
-        }
-        self.buffers.give_back(buffer);
-        match -result {
-            0 => {
-                slot.flags.set(Flags::FINISHED);
-                events.push(Event::PeerFinished(id));
-            }
-            libc::EAGAIN | libc::EINTR => self.read_if_readable(id),
-            errno => events.push(Event::Failed(id, Errno(errno))),
-        }
-    }
-
-    fn complete_write(
-        &mut self,
-        id: SocketId,
-        mut buffer: Vec<u8>,
-        sent: usize,
-        result: i32,
-        events: &mut Vec<Event>,
-    ) {
-        let Some(slot) = self.sockets.get_mut(id) else { return };
-        slot.flags.clear(Flags::WRITE);
-        if slot.flags.has(Flags::CLOSING) {
-            return self.free_if_joined(id);
-        }
-        match usize::try_from(result) {
-            Ok(len) if sent + len == buffer.len() => {
-                buffer.clear();
-                events.push(Event::Sent(id, buffer));
-            }
-            // A short write: the rest goes on.
-            Ok(len @ 1..) => {
-                slot.flags.set(Flags::WRITE);
-                self.write(id, buffer, sent + len);
-            }
-            Ok(_) => events.push(Event::Failed(id, Errno(libc::EPIPE))),
-            Err(_) if result == -libc::EINTR => {
-                slot.flags.set(Flags::WRITE);
-                self.write(id, buffer, sent);
-            }
-            Err(_) => events.push(Event::Failed(id, Errno(-result))),
-        }
-    }
-
-    fn complete_accept(
-        &mut self,
-        result: i32,
-        more: bool,
-        events: &mut Vec<Event>,
-    ) -> io::Result<()> {
-        if let Some(listener) = &mut self.listener {
-            listener.armed &= more;
-        }
-        if result >= 0 {
-            // SAFETY: a successful accept made this descriptor, and only this completion
-            // names it.
-            let fd = unsafe { <OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(result) };
-            let id = self.insert(fd)?;
-            events.push(Event::Accepted(id));
-        }
-        if more {
-            return Ok(());
-        }
-        if self.listener.as_ref().is_none_or(|listener| listener.stopping) {
-            self.listener = None;
-            return Ok(());
-        }
-        match -result {
-            // Out of something that only time or a closed connection brings back. Trying
-            // again at once would spin.
-            errno @ (libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                events.push(Event::AcceptStopped(Errno(errno)));
-                Ok(())
-            }
-            errno @ (libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP) => {
-                Err(io::Error::from_raw_os_error(errno))
-            }
-            // That one connection failed before it was accepted, or the kernel ended the
-            // multishot (its completion found no room).
-            _ => self.accept(),
-        }
-    }
-
-    fn insert(&mut self, fd: OwnedFd) -> io::Result<SocketId> {
-        let raw = fd.as_raw_fd();
-        let id = self.sockets.insert(fd);
-        if id.slot < self.registered {
-            // It can only fail for lack of memory; then nothing else goes on either.
-            self.uring.submitter().register_files_update(id.slot, &[raw])?;
-        }
-        self.arm_poll(id)?;
-        Ok(id)
-    }
-
-    /// What operations on a socket name it by.
-    fn descriptor(&mut self, id: SocketId) -> Option<Descriptor> {
-        let is_registered = id.slot < self.registered;
-        let slot = self.sockets.get_mut(id)?;
-        Some(if is_registered {
-            Descriptor { fd: types::Fd(id.slot as i32), flags: squeue::Flags::FIXED_FILE }
-        } else {
-            Descriptor { fd: types::Fd(slot.raw_fd()), flags: squeue::Flags::empty() }
-        })
-    }
-
-    fn read_if_readable(&mut self, id: SocketId) {
-        const BUSY: [Flags; 5] =
-            [Flags::READ, Flags::PAUSED, Flags::CLOSING, Flags::QUEUED, Flags::FINISHED];
-        let Some(slot) = self.sockets.get_mut(id) else { return };
-        if !slot.flags.has(Flags::READABLE) || BUSY.iter().any(|flag| slot.flags.has(*flag)) {
-            return;
-        }
-        let Some(buffer) = self.buffers.lend() else {
-            slot.flags.set(Flags::QUEUED);
-            self.waiting.push_back(id);
-            self.metrics.ring.buffer_waits.inc();
-            return;
-        };
-        slot.flags.clear(Flags::READABLE);
-        slot.flags.set(Flags::READ);
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
-        let index = self.operations.insert(Operation::Read { socket: id, buffer });
-        let Operation::Read { buffer, .. } = &mut self.operations[index] else { return };
-        let entry = opcode::Recv::new(fd, buffer.as_mut_ptr(), buffer.len() as u32)
-            .flags(libc::MSG_DONTWAIT)
-            .build()
-            .flags(flags);
-        self.push_or_abort(entry, Tag::Operation(index as u32));
-    }
-
-    fn lend_to_waiting(&mut self) {
-        for _ in 0..self.waiting.len() {
-            let Some(id) = self.waiting.pop_front() else { return };
-            if let Some(slot) = self.sockets.get_mut(id) {
-                slot.flags.clear(Flags::QUEUED);
-                self.read_if_readable(id);
-                if self.sockets.get_mut(id).is_some_and(|s| s.flags.has(Flags::QUEUED)) {
-                    // Still none to lend: it keeps its place, and so do those behind it.
-                    if let Some(last) = self.waiting.pop_back() {
-                        self.waiting.push_front(last);
-                    }
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Starts, or goes on with, a write whose flag is set already.
-    fn write(&mut self, id: SocketId, buffer: Vec<u8>, sent: usize) {
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
-        let index = self.operations.insert(Operation::Write { socket: id, buffer, sent });
-        let Operation::Write { buffer, .. } = &self.operations[index] else { return };
-        let rest = &buffer[sent..];
-        let len = rest.len().min(limits::WRITE_BYTES_MAX) as u32;
-        let entry = opcode::Send::new(fd, rest.as_ptr(), len)
-            .flags(libc::MSG_NOSIGNAL)
-            .build()
-            .flags(flags);
-        self.push_or_abort(entry, Tag::Operation(index as u32));
-    }
-
-    fn arm_poll(&mut self, id: SocketId) -> io::Result<()> {
-        let Some(slot) = self.sockets.get_mut(id) else { return Ok(()) };
-        slot.flags.set(Flags::POLL);
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return Ok(()) };
-        let entry = opcode::PollAdd::new(fd, (libc::POLLIN | libc::POLLRDHUP) as u32).multi(true);
-        self.push(entry.build().flags(flags), Tag::Poll(id))
-    }
-
-    fn cancel_poll(&mut self, id: SocketId) {
-        if self.sockets.get_mut(id).is_some_and(|slot| slot.flags.has(Flags::POLL)) {
-            let cancel = opcode::PollRemove::new(Tag::Poll(id).encode()).build();
-            self.push_or_abort(cancel, Tag::CancelPoll(id));
-        }
-    }
-
-    fn arm_tick(&mut self) -> io::Result<()> {
-        let entry = opcode::Timeout::new(&raw const *self.tick).build();
-        self.push(entry, Tag::Tick)
-    }
-
-    fn free_if_joined(&mut self, id: SocketId) {
-        let Some(slot) = self.sockets.get_mut(id) else { return };
-        if slot.flags.has(Flags::CLOSING) && slot.flags.at_rest() {
-            if id.slot < self.registered {
-                // The socket lives as long as either knows it.
-                let _ = self.uring.submitter().register_files_update(id.slot, &[-1]);
-            }
-            self.sockets.remove(id);
-            self.immediate.push(Event::Freed(id));
-        }
-    }
-
-    fn shutdown(&mut self, id: SocketId, how: Shutdown) {
-        if let Some(fd) = self.sockets.get_mut(id).and_then(|slot| slot.fd()) {
-            // It fails only where the peer is gone already, which is what is wanted.
-            let _ = SockRef::from(fd).shutdown(how);
-        }
-    }
-
-    fn has_work(&mut self) -> bool {
-        let submission = self.uring.submission();
-        !submission.is_empty() || submission.taskrun() || submission.cq_overflow()
-    }
-
-    fn enter(&mut self) -> io::Result<()> {
-        let submission = self.uring.submission();
-        let len = submission.len() as u32;
-        self.metrics.ring.overflows.add(u64::from(submission.cq_overflow()));
-        drop(submission);
-        self.metrics.ring.enters.inc();
-        // SAFETY: no argument structure is passed. GETEVENTS with nothing to wait for runs
-        // the deferred task work, which `submit()` would leave undone.
-        let entered = unsafe {
-            let flags = EnterFlags::GETEVENTS.bits();
-            self.uring.submitter().enter::<libc::sigset_t>(len, 0, flags, None)
-        };
-        match entered {
-            Ok(_) => Ok(()),
-            // EBUSY and EAGAIN: the completions are to be reaped first; the queue keeps
-            // what was not taken.
-            Err(error)
-                if matches!(
-                    error.raw_os_error(),
-                    Some(libc::EINTR | libc::EBUSY | libc::EAGAIN)
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn push(&mut self, entry: squeue::Entry, tag: Tag) -> io::Result<()> {
-        let entry = entry.user_data(tag.encode());
-        for _ in 0..limits::SUBMIT_ATTEMPTS_MAX {
-            // SAFETY: descriptors stay open until their operations have been joined; read
-            // and write buffers are owned by `operations` until then; the tick's timespec
-            // is boxed and lives as long as the ring.
-            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
-                return Ok(());
-            }
-            self.enter()?;
-        }
-        Err(io::Error::other("the submission queue stays full"))
-    }
-
-    /// A push that must not fail: its buffer or its socket would never be joined. The
-    /// kernel takes submissions unless it is out of memory for a hundred tries in a row.
-    fn push_or_abort(&mut self, entry: squeue::Entry, tag: Tag) {
-        if let Err(error) = self.push(entry, tag) {
-            log::error!("ring: {error}; ending, since nothing can be sent or received");
-            std::process::abort();
-        }
-    }
 }
 
 impl Drop for Ring {
@@ -678,8 +355,4 @@ impl Drop for Ring {
         // there is nothing.
         std::mem::forget(std::mem::take(&mut self.operations));
     }
-}
-
-fn errno_of(error: &io::Error) -> Errno {
-    Errno(error.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -14,7 +14,7 @@ pub(super) struct Flags(u8);
 impl Flags {
     /// The multishot poll is armed.
     pub const POLL: Self = Self(1);
-    /// A read is in flight.
+    /// A read is in flight, or its bytes are with the shard.
     pub const READ: Self = Self(2);
     /// A write is in flight.
     pub const WRITE: Self = Self(4);
@@ -41,6 +41,13 @@ impl Flags {
 
     pub fn clear(&mut self, flag: Self) {
         self.0 &= !flag.0;
+    }
+
+    /// Whether a read is due: there is something, and nothing stands against it.
+    pub fn wants_read(self) -> bool {
+        let against = Self::READ.0 | Self::PAUSED.0 | Self::CLOSING.0;
+        let against = against | Self::QUEUED.0 | Self::FINISHED.0;
+        self.has(Self::READABLE) && self.0 & against == 0
     }
 
     /// Whether every operation has been joined.
@@ -99,17 +106,23 @@ impl Sockets {
         self.slots.get_mut(id.slot).filter(|s| s.generation == id.generation && s.fd.is_some())
     }
 
-    /// Closes the descriptor and frees the slot; its generation moves on.
-    pub fn remove(&mut self, id: SocketId) {
-        if let Some(slot) = self.get_mut(id) {
-            slot.fd = None;
-            slot.generation = (slot.generation + 1) & GENERATION_MASK;
-            self.free.push(id.slot);
-            self.live -= 1;
-        }
+    /// Closes the descriptor; the slot's generation moves on. `true`: this was the name of a
+    /// live socket, and [`Sockets::release`] is due.
+    pub fn remove(&mut self, id: SocketId) -> bool {
+        let Some(slot) = self.get_mut(id) else { return false };
+        slot.fd = None;
+        slot.generation = (slot.generation + 1) & GENERATION_MASK;
+        true
     }
 
-    /// Sockets that have not been freed.
+    /// Lets the slot of a removed socket be taken again: when its end is being told, so that
+    /// nobody hears of a new socket in a slot that is not empty yet.
+    pub fn release(&mut self, id: SocketId) {
+        self.free.push(id.slot);
+        self.live -= 1;
+    }
+
+    /// Sockets whose end has not been told.
     pub fn live(&self) -> usize {
         self.live
     }
@@ -154,8 +167,9 @@ mod tests {
                     live.push((sockets.insert(fd), raw));
                 } else {
                     let (id, _) = live.swap_remove(pick as usize % live.len());
-                    sockets.remove(id);
-                    sockets.remove(id);
+                    prop_assert!(sockets.remove(id));
+                    prop_assert!(!sockets.remove(id));
+                    sockets.release(id);
                     dead.push(id);
                 }
                 prop_assert_eq!(sockets.live(), live.len());
@@ -175,7 +189,8 @@ mod tests {
         let id = sockets.insert(some_fd());
         sockets.get_mut(id).unwrap().generation = GENERATION_MASK;
         let last = SocketId { slot: id.slot, generation: GENERATION_MASK };
-        sockets.remove(last);
+        assert!(sockets.remove(last));
+        sockets.release(last);
         assert_eq!(sockets.insert(some_fd()).generation, 0);
     }
 }

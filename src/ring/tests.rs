@@ -236,3 +236,72 @@ fn drain_frees_everything_and_stops_listening() {
     assert!(!ring.is_listening());
     assert!(TcpStream::connect(address).is_err());
 }
+
+/// A slot freed and taken again within one turn: the shard must hear of the end of the old
+/// socket before the start of the new one, or the old one's teardown finds nothing.
+#[test]
+fn freed_comes_before_its_slot_is_accepted_again() {
+    let (ring, address) = ring(RingOptions::default());
+    const THREADS: usize = 4;
+    const ROUNDS: usize = 250;
+    let storm = || {
+        for _ in 0..ROUNDS {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(&[1]).unwrap();
+            // Fails once the test has: it must not hang then.
+            if stream.read_exact(&mut [0]).is_err() {
+                return;
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(storm);
+        }
+        let mut live = std::collections::HashMap::new();
+        let mut all_freed = freed(THREADS * ROUNDS);
+        let mut ring = ring;
+        echo(&mut ring, &mut |ring, event| {
+            match event {
+                Event::Accepted(id) => {
+                    let before = live.insert(id.slot, id.generation);
+                    assert_eq!(before, None, "slot {} is not free yet", id.slot);
+                }
+                Event::Freed(id) => assert_eq!(live.remove(&id.slot), Some(id.generation)),
+                _ => {}
+            }
+            all_freed(ring, event)
+        });
+        assert_eq!(ring.live_sockets(), 0);
+    });
+}
+
+/// A socket that always has more to read gives its buffer to those that wait for one.
+#[test]
+fn a_flooding_socket_does_not_starve_those_that_wait_for_a_buffer() {
+    let options =
+        RingOptions { receive_buffers: 1, receive_buffer_bytes: 64, ..RingOptions::default() };
+    let (mut ring, address) = ring(options);
+    let mut flood = TcpStream::connect(address).unwrap();
+    flood.set_nonblocking(true).unwrap();
+    while flood.write(&[1; 1 << 16]).is_ok() {}
+    let (mut events, mut first, mut quiet, mut reads) = (Vec::new(), None, None, 0);
+    loop {
+        ring.turn(&mut events).unwrap();
+        for event in events.drain(..) {
+            let Event::Received(id, received) = event else { continue };
+            ring.recycle(id, received);
+            if *first.get_or_insert(id) != id {
+                return;
+            }
+            reads += 1;
+            // 64 bytes each of the megabytes that socket buffers hold.
+            assert!(reads < 1_000, "the second socket is never read");
+            if reads == 10 {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(&[2]).unwrap();
+                quiet.replace(stream);
+            }
+        }
+    }
+}

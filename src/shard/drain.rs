@@ -56,7 +56,7 @@ impl Shard {
     /// Whether the drain is over: no client is left, or none is waited for any longer.
     pub(super) fn is_drained(&self) -> bool {
         let Some(drain) = self.drain else { return false };
-        let clients = self.wire.ring.live_sockets() - self.broker.sockets();
+        let clients = self.wire.ring.live_sockets().saturating_sub(self.broker.sockets());
         clients == 0 || self.now.ms >= drain.until_ms
     }
 }

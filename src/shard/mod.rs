@@ -189,7 +189,8 @@ impl Shard {
         busy |= self.carry_out();
         self.broker.flush(&mut self.wire, self.now.ms);
         self.wire.flush();
-        Ok(busy)
+        // What that brought waits here and nowhere else: nobody would wake the shard for it.
+        Ok(busy || !self.broker_events.is_empty())
     }
 
     fn on_event(&mut self, event: Event) -> io::Result<()> {

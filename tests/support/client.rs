@@ -7,7 +7,9 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tungstenite::{Message, WebSocket, client::client, error::Error, protocol::frame::coding::CloseCode};
+use tungstenite::{
+    Message, WebSocket, client::client, error::Error, protocol::frame::coding::CloseCode,
+};
 
 /// Longer than any answer takes on a busy machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,7 +83,11 @@ impl Client {
     pub fn start(&mut self, session: &str) {
         self.send(json!({"action": "start", "session_id": session}));
         let ack = self.receive();
-        assert_eq!((&ack["type"], &ack["status"]), (&json!("ack"), &json!("session_started")), "{ack}");
+        assert_eq!(
+            (&ack["type"], &ack["status"]),
+            (&json!("ack"), &json!("session_started")),
+            "{ack}"
+        );
         assert_eq!(ack["chunk_index"], 0);
         if !session.is_empty() {
             assert_eq!(ack["session_id"], session);
