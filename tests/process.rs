@@ -19,6 +19,9 @@ use support::{
 };
 use tungstenite::Message;
 
+const SERVE: [&str; 7] =
+    ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--cores", "0"];
+
 /// A running `ringgate`, with what it says on standard error. Killed when it is dropped.
 struct Process {
     child: Child,
@@ -29,7 +32,12 @@ struct Process {
 impl Process {
     fn start(args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ringgate"));
-        let command = command.args(args).env_clear().stdin(Stdio::null());
+        command.args(args);
+        Self::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let command = command.env_clear().stdin(Stdio::null());
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let errors = BufReader::new(child.stderr.take().expect("a pipe"));
@@ -43,8 +51,20 @@ impl Process {
 
     /// The gateway on ports of its own; where clients connect, and the admin port.
     fn serve(args: &[&str]) -> (Self, SocketAddr, SocketAddr) {
-        let ports = ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--cores", "0"];
-        let mut process = Self::start(&[&ports, args].concat());
+        let process = Self::start(&[&SERVE, args].concat());
+        process.addresses()
+    }
+
+    /// The same with fewer descriptors than connections will come.
+    fn serve_with_descriptors(count: u32, args: &[&str]) -> (Self, SocketAddr, SocketAddr) {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_ringgate")).args(SERVE).args(args);
+        Self::spawn(&mut command).addresses()
+    }
+
+    fn addresses(self) -> (Self, SocketAddr, SocketAddr) {
+        let mut process = self;
         let listen = process.until("listening on ");
         let listen = listen.split(',').next().expect("an address").parse().expect("an address");
         let admin = process.until("admin: http://");
@@ -205,6 +225,21 @@ fn connections_past_the_descriptor_limit_exit_with_2() {
     for part in ["limits.connections = 5000", " 1000", "LimitNOFILE", "lower"] {
         assert!(last.contains(part), "{part:?} is not in: {last}");
     }
+}
+
+/// Accepting ends when there is no descriptor left, and goes on when there are again.
+#[test]
+fn accepting_survives_a_lack_of_descriptors() {
+    let (mut process, address, admin) = Process::serve_with_descriptors(100, &["--echo", "/echo"]);
+    let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+    process.until("accepting pauses");
+    drop(crowd);
+    let mut client = Client::connect(address, "/echo");
+    client.socket.send(Message::text("in")).expect("sent");
+    assert_eq!(client.socket.read().expect("an echo").into_text().unwrap().as_str(), "in");
+    let (_, metrics) = http_get(admin, "/metrics");
+    let errors = metrics.lines().find(|line| line.starts_with("ringgate_accept_errors_total{"));
+    assert!(errors.is_some_and(|line| !line.ends_with(" 0")), "{errors:?}");
 }
 
 #[test]
