@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{
-    client::{Client, PATIENCE},
+    client::{Client, PATIENCE, masked, raw_upgraded},
     gateway::http_get,
     redis::RedisServer,
 };
@@ -147,6 +147,23 @@ fn a_second_sigterm_ends_at_once() {
     let (code, took) = process.ended();
     assert_eq!(code, Some(0), "{:#?}", process.said);
     assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+/// A client that neither reads nor answers costs a drain its deadlines and no more.
+#[test]
+fn a_stuck_client_does_not_keep_a_drain() {
+    let deadlines = ["--drain", "300ms", "--close-deadline", "500ms"];
+    let (mut process, address, _) =
+        Process::serve(&[&["--echo", "/echo"], &deadlines[..]].concat());
+    let mut stuck = raw_upgraded(address, "/echo");
+    stuck.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    // Until neither its socket nor the gateway takes any more.
+    let frames = masked(0x82, &[7; 125]).repeat(1000);
+    while stuck.write_all(&frames).is_ok() {}
+    process.signal("TERM");
+    let (code, took) = process.ended();
+    assert_eq!(code, Some(0), "{:#?}", process.said);
+    assert!(took < Duration::from_secs(4), "{took:?}");
 }
 
 /// A request that is under way when the gateway drains is answered, not cut off.

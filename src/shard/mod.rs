@@ -47,7 +47,7 @@ use crate::{
     metrics::{Refused, ShardMetrics},
     ring::{Event, Ring},
     tasks::{Action, Tasks},
-    ws::CloseCode,
+    ws::{CloseCode, Refusal},
 };
 
 /// Index of a route in the shard's table.
@@ -237,10 +237,11 @@ impl Shard {
         metrics.accepted.inc();
         metrics.handshaking.inc();
         self.wire.connections.insert(id, Phase::Handshake(None), tick_of(self.now.ms));
-        if metrics.handshaking.get() > self.options.handshakes_max || self.drain.is_some() {
-            let reason =
-                if self.drain.is_some() { Refused::Draining } else { Refused::HandshakeLimit };
-            metrics.refused(reason).inc();
+        if self.drain.is_some() {
+            // Came in while the listener was being closed.
+            self.refuse(id, &Refusal::draining());
+        } else if metrics.handshaking.get() > self.options.handshakes_max {
+            metrics.refused(Refused::HandshakeLimit).inc();
             self.wire.terminate(id, CloseCode::TryAgainLater);
         } else {
             self.wire.wheel.arm(id.slot, self.now.ms + self.options.handshake_ms);
