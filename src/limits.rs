@@ -176,6 +176,9 @@ pub const SPARE_OUTBOX_BYTES: usize = 4 << 10;
 pub const LISTEN_BACKLOG: i32 = 65_535;
 /// For resolving and reaching the broker, an attempt.
 pub const DIAL_TIMEOUT_MS: u64 = 5_000;
+/// A shard that has not looked at its clock for this long stood still, and takes no client
+/// for silent on that account. Ticks wake it four times as often.
+pub const STALL_MS: u64 = 4 * TICK_MS;
 /// Ticks that the last sockets may take to be joined when a shard ends.
 pub const END_TICKS_MAX: usize = 8;
 /// How long a port that is in use is tried again before that is an error, and how often.

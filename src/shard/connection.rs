@@ -93,6 +93,11 @@ impl Connection {
         was != 0 && self.paused == 0
     }
 
+    /// Whether this is among the reasons for not reading it.
+    pub fn is_paused_for(&self, why: Pause) -> bool {
+        self.paused & why as u8 != 0
+    }
+
     /// Notes why it ends, unless that is known.
     pub fn end(&mut self, code: CloseCode) {
         self.ended.get_or_insert(code);

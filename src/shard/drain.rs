@@ -1,7 +1,11 @@
 //! SIGTERM: no new connections, open work finishes, everyone is told 1012, spread out.
 
 use super::{Shard, connection::Phase};
-use crate::{ids::SocketId, limits::TICK_MS, ws::CloseCode};
+use crate::{
+    ids::SocketId,
+    limits::TICK_MS,
+    ws::{CloseCode, Refusal},
+};
 
 /// A drain under way.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +39,7 @@ impl Shard {
                     let moment_ms = now_ms + drain_ms * nth as u64 / count;
                     self.wire.wheel.arm(id.slot, moment_ms);
                 }
-                Phase::Handshake(_) => self.wire.terminate(id, CloseCode::Restart),
+                Phase::Handshake(_) => self.refuse(id, &Refusal::draining()),
                 _ => {}
             }
         }

@@ -2,7 +2,7 @@
 
 use super::{
     Shard,
-    connection::{Phase, Tick},
+    connection::{Pause, Phase, Tick},
     wire::tick_of,
 };
 use crate::{
@@ -39,7 +39,14 @@ impl Shard {
     fn beat(&mut self, id: SocketId) {
         let (now, now_ms) = (tick_of(self.now.ms), self.now.ms);
         let (idle, ping) = (ticks(self.options.idle_ms), ticks(self.options.ping_ms));
+        let listening_since = self.listening_since;
         let Some(connection) = self.wire.connections.get_mut(id) else { return };
+        // Nobody is silent whom we did not read: while workers are behind, or while the
+        // shard itself stood still.
+        if connection.is_paused_for(Pause::Inflight) {
+            connection.heard = now;
+        }
+        connection.heard = connection.heard.max(listening_since);
         let silent_at = connection.heard.saturating_add(idle);
         if silent_at <= now {
             return self.wire.close(id, CloseCode::NoSignOfLife, "no sign of life", now_ms);

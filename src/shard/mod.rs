@@ -31,16 +31,23 @@ use std::{
     },
 };
 
-use self::{admission::Admission, broker::BrokerPort, connection::Phase, drain::Drain, wire::Wire};
+use self::{
+    admission::Admission,
+    broker::BrokerPort,
+    connection::{Phase, Tick},
+    drain::Drain,
+    wire::Wire,
+};
 pub use self::{run::run, wire::tick_of};
 use crate::{
     broker::Event as BrokerEvent,
     clock::{Clock, Now},
     ids::SocketId,
+    limits,
     metrics::{Refused, ShardMetrics},
     ring::{Event, Ring},
     tasks::{Action, Tasks},
-    ws::CloseCode,
+    ws::{CloseCode, Refusal},
 };
 
 /// Index of a route in the shard's table.
@@ -131,6 +138,8 @@ pub struct Shard {
     shared: Shared,
     metrics: Arc<ShardMetrics>,
     now: Now,
+    /// When the shard last ran again after it had stood still.
+    listening_since: Tick,
     drain: Option<Drain>,
     events: Vec<Event>,
     broker_events: Vec<BrokerEvent>,
@@ -159,6 +168,7 @@ impl Shard {
             shared,
             metrics,
             now,
+            listening_since: 0,
             drain: None,
             events: Vec::new(),
             broker_events: Vec::new(),
@@ -179,7 +189,7 @@ impl Shard {
         self.wire.ring.turn(&mut events)?;
         let mut busy = !events.is_empty() || self.broker.has_news();
         if busy {
-            self.now = self.shared.clock.now();
+            self.read_clock();
         }
         for event in events.drain(..) {
             self.on_event(event)?;
@@ -191,6 +201,17 @@ impl Shard {
         self.wire.flush();
         // What that brought waits here and nowhere else: nobody would wake the shard for it.
         Ok(busy || !self.broker_events.is_empty())
+    }
+
+    /// Ticks come every [`limits::TICK_MS`]: a longer gap means that the process was stopped
+    /// or that a turn took long, and what came meanwhile has not been read.
+    fn read_clock(&mut self) {
+        let before_ms = self.now.ms;
+        self.now = self.shared.clock.now();
+        if self.now.ms.saturating_sub(before_ms) > limits::STALL_MS {
+            log::warn!("the shard stood still for {} ms", self.now.ms - before_ms);
+            self.listening_since = tick_of(self.now.ms);
+        }
     }
 
     fn on_event(&mut self, event: Event) -> io::Result<()> {
@@ -215,10 +236,11 @@ impl Shard {
         metrics.accepted.inc();
         metrics.handshaking.inc();
         self.wire.connections.insert(id, Phase::Handshake(None), tick_of(self.now.ms));
-        if metrics.handshaking.get() > self.options.handshakes_max || self.drain.is_some() {
-            let reason =
-                if self.drain.is_some() { Refused::Draining } else { Refused::HandshakeLimit };
-            metrics.refused(reason).inc();
+        if self.drain.is_some() {
+            // Came in while the listener was being closed.
+            self.refuse(id, &Refusal::draining());
+        } else if metrics.handshaking.get() > self.options.handshakes_max {
+            metrics.refused(Refused::HandshakeLimit).inc();
             self.wire.terminate(id, CloseCode::TryAgainLater);
         } else {
             self.wire.wheel.arm(id.slot, self.now.ms + self.options.handshake_ms);

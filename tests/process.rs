@@ -1,0 +1,337 @@
+//! The program as a process: signals, exit codes, ports, and what its messages say.
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use support::{
+    client::{Client, PATIENCE, masked, raw_upgraded},
+    gateway::http_get,
+    redis::RedisServer,
+};
+use tungstenite::Message;
+
+const SERVE: [&str; 7] =
+    ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--cores", "0"];
+
+/// A running `ringgate`, with what it says on standard error. Killed when it is dropped.
+struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    said: Vec<String>,
+}
+
+impl Process {
+    fn start(args: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringgate"));
+        command.args(args);
+        Self::spawn(&mut command)
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let command = command.env_clear().stdin(Stdio::null());
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
+        let errors = BufReader::new(child.stderr.take().expect("a pipe"));
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            // Reads on when nobody listens, or the process would stand at a full pipe.
+            errors.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
+        });
+        Self { child, lines, said: Vec::new() }
+    }
+
+    /// The gateway on ports of its own; where clients connect, and the admin port.
+    fn serve(args: &[&str]) -> (Self, SocketAddr, SocketAddr) {
+        let process = Self::start(&[&SERVE, args].concat());
+        process.addresses()
+    }
+
+    /// The same with fewer descriptors than connections will come.
+    fn serve_with_descriptors(count: u32, args: &[&str]) -> (Self, SocketAddr, SocketAddr) {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]);
+        command.arg(env!("CARGO_BIN_EXE_ringgate")).args(SERVE).args(args);
+        Self::spawn(&mut command).addresses()
+    }
+
+    fn addresses(self) -> (Self, SocketAddr, SocketAddr) {
+        let mut process = self;
+        let listen = process.until("listening on ");
+        let listen = listen.split(',').next().expect("an address").parse().expect("an address");
+        let admin = process.until("admin: http://");
+        let admin = admin.trim_end_matches('/').parse().expect("an address");
+        (process, listen, admin)
+    }
+
+    /// What follows `mark` on the first line that has it.
+    fn until(&mut self, mark: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("no {mark:?} in {:#?}", self.said));
+            let found = line.split_once(mark).map(|(_, rest)| rest.to_owned());
+            self.said.push(line);
+            if let Some(rest) = found {
+                return rest;
+            }
+        }
+    }
+
+    // By the command, since the crate denies the unsafe code that kill(2) needs.
+    fn signal(&self, name: &str) {
+        let status =
+            Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Its exit code, and how long that took.
+    fn ended(&mut self) -> (Option<i32>, Duration) {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a status") {
+                self.said.extend(self.lines.iter());
+                return (status.code(), start.elapsed());
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not end: {:#?}", self.said);
+            thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A run that ends by itself: exit code, standard output, standard error.
+fn run(args: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringgate"));
+    let output = command.args(args).env_clear().stdin(Stdio::null()).output().expect("runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn sigterm_tells_every_client_1012_and_exits_with_0() {
+    let (mut process, address, _) = Process::serve(&["--echo", "/echo", "--drain", "500ms"]);
+    let clients: Vec<_> = (0..10).map(|_| Client::connect(address, "/echo")).collect();
+    process.signal("TERM");
+    let codes: Vec<_> = clients.into_iter().map(Client::close_code).collect();
+    assert_eq!(codes, [1012; 10]);
+    assert_eq!(process.ended().0, Some(0), "{:#?}", process.said);
+    assert!(TcpStream::connect(address).is_err(), "the listener is closed");
+}
+
+#[test]
+fn a_second_sigterm_ends_at_once() {
+    let (mut process, address, admin) = Process::serve(&["--drain", "1h"]);
+    let mut client = Client::connect(address, "/ws/asr");
+    // Open work, which a drain of an hour waits for.
+    client.start("unfinished");
+    process.signal("TERM");
+    process.until("draining");
+    let (head, body) = http_get(admin, "/readyz");
+    assert!(head.contains(" 503 ") && body.contains("draining"), "{head} {body}");
+    assert!(process.child.try_wait().unwrap().is_none(), "it waits for the session");
+    process.signal("TERM");
+    let (code, took) = process.ended();
+    assert_eq!(code, Some(0), "{:#?}", process.said);
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
+/// A client that neither reads nor answers costs a drain its deadlines and no more.
+#[test]
+fn a_stuck_client_does_not_keep_a_drain() {
+    let deadlines = ["--drain", "300ms", "--close-deadline", "500ms"];
+    let (mut process, address, _) =
+        Process::serve(&[&["--echo", "/echo"], &deadlines[..]].concat());
+    let mut stuck = raw_upgraded(address, "/echo");
+    stuck.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    // Until neither its socket nor the gateway takes any more.
+    let frames = masked(0x82, &[7; 125]).repeat(1000);
+    while stuck.write_all(&frames).is_ok() {}
+    process.signal("TERM");
+    let (code, took) = process.ended();
+    assert_eq!(code, Some(0), "{:#?}", process.said);
+    assert!(took < Duration::from_secs(4), "{took:?}");
+}
+
+/// A request that is under way when the gateway drains is answered, not cut off.
+#[test]
+fn a_handshake_under_way_is_refused_with_draining() {
+    let (process, address, _) = Process::serve(&["--echo", "/echo"]);
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET /echo HTTP/1.1\r\n").unwrap();
+    // Answered after the first one was accepted.
+    let _later = Client::connect(address, "/echo");
+    process.signal("TERM");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("draining"), "{answer}");
+    assert!(answer.contains("Retry-After: "), "{answer}");
+}
+
+/// A process that was stopped (a debugger, a frozen cgroup) does not take its clients for
+/// silent: it was itself that did not listen.
+#[test]
+fn clients_survive_a_process_that_stood_still() {
+    let (process, address, _) =
+        Process::serve(&["--echo", "/echo", "--ping", "500ms", "--idle", "2s"]);
+    let mut client = Client::connect(address, "/echo");
+    process.signal("STOP");
+    thread::sleep(Duration::from_millis(2_500));
+    client.socket.send(Message::text("still here")).expect("sent");
+    process.signal("CONT");
+    loop {
+        match client.socket.read().expect("a message") {
+            Message::Text(text) => break assert_eq!(text.as_str(), "still here"),
+            Message::Ping(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_port_in_use_exits_with_1_and_names_option_address_and_fix() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (option, other) in [("listen", "--admin"), ("admin", "--listen")] {
+        let flag = format!("--{option}");
+        let (code, _, error) =
+            run(&["serve", &flag, &address, other, "127.0.0.1:0", "--cores", "0"]);
+        assert_eq!(code, Some(1), "{error}");
+        let last = error.lines().last().unwrap_or_default();
+        for part in [option, &*address, "choose another"] {
+            assert!(last.contains(part), "{part:?} is not in: {last}");
+        }
+    }
+}
+
+#[test]
+fn a_broken_file_exits_with_2_and_names_file_and_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("broken.toml");
+    let path = path.to_str().unwrap();
+    for (text, line) in [("listen = \n", 1), ("[limits]\nconections = 5\n", 2)] {
+        std::fs::write(path, text).unwrap();
+        let (code, _, error) = run(&["serve", "--config", path]);
+        assert_eq!(code, Some(2), "{error}");
+        assert!(error.contains(&format!("{path}:{line}")), "{error}");
+    }
+}
+
+#[test]
+fn connections_past_the_descriptor_limit_exit_with_2() {
+    let program = env!("CARGO_BIN_EXE_ringgate");
+    let script = format!("ulimit -n 1000; exec {program} serve --cores 0 --connections 5000");
+    let output = Command::new("sh").args(["-c", &script]).output().expect("sh");
+    let error = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    let last = error.lines().last().unwrap_or_default();
+    for part in ["limits.connections = 5000", " 1000", "LimitNOFILE", "lower"] {
+        assert!(last.contains(part), "{part:?} is not in: {last}");
+    }
+}
+
+/// Accepting ends when there is no descriptor left, and goes on when there are again.
+#[test]
+fn accepting_survives_a_lack_of_descriptors() {
+    let (mut process, address, admin) = Process::serve_with_descriptors(100, &["--echo", "/echo"]);
+    let crowd: Vec<_> = (0..200).map(|_| TcpStream::connect(address).unwrap()).collect();
+    process.until("accepting pauses");
+    drop(crowd);
+    let mut client = Client::connect(address, "/echo");
+    client.socket.send(Message::text("in")).expect("sent");
+    assert_eq!(client.socket.read().expect("an echo").into_text().unwrap().as_str(), "in");
+    let (_, metrics) = http_get(admin, "/metrics");
+    let errors = metrics.lines().find(|line| line.starts_with("ringgate_accept_errors_total{"));
+    assert!(errors.is_some_and(|line| !line.ends_with(" 0")), "{errors:?}");
+}
+
+#[test]
+fn demo_once_prints_results_and_the_merged_text() {
+    let (code, out, error) =
+        run(&["demo", "--once", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    assert_eq!(code, Some(0), "{error}");
+    let results = out.lines().filter(|line| line.contains("dBFS") && line.starts_with("  "));
+    assert!(results.count() >= 15, "{out}");
+    assert!(out.contains("complete: true"), "{out}");
+    let merged = out.lines().find_map(|line| line.strip_prefix("merged: ")).expect("merged");
+    assert!(merged.matches("dBFS").count() >= 15, "{merged}");
+}
+
+#[test]
+fn gateway_and_worker_processes_share_a_redis() {
+    let server = RedisServer::start_with(&["--requirepass", "s3cret"]);
+    let url = format!("redis://:s3cret@127.0.0.1:{}/0", server.port());
+    let (mut gateway, address, admin) = Process::serve(&["--redis", &url]);
+    let mut worker = Process::start(&["worker", "--redis", &url]);
+    until_ready(admin);
+
+    let mut client = Client::connect(address, "/ws/asr");
+    client.start("through-redis");
+    for index in 0..3 {
+        client.chunk("through-redis", index, &[0; 3_200]);
+    }
+    client.finish("through-redis");
+    let (before, last) = client.until_final();
+    assert_eq!((&last["complete"], &last["chunk_count"]), (&json!(true), &json!(3)));
+    assert_eq!(before.iter().filter(|message| message["type"] == "chunk_result").count(), 3);
+
+    assert_eq!(http_get(admin, "/healthz").1, r#"{"status":"ok"}"#);
+    let (_, config) = http_get(admin, "/config");
+    let redis = serde_json::from_str::<Vec<Value>>(&config).expect("JSON");
+    let redis = redis.iter().find(|value| value["key"] == "redis").expect("redis");
+    assert!(redis["value"].as_str().is_some_and(|v| v.contains(":***@")), "{redis}");
+    assert!(!config.contains("s3cret"));
+    has_every_family(&http_get(admin, "/metrics").1);
+    client.close();
+
+    worker.signal("TERM");
+    let (code, took) = worker.ended();
+    assert_eq!(code, Some(0), "{:#?}", worker.said);
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    gateway.signal("TERM");
+    assert_eq!(gateway.ended().0, Some(0));
+    let said = [&*gateway.said, &*worker.said].concat();
+    assert!(!said.iter().any(|line| line.contains("s3cret")), "{said:#?}");
+}
+
+fn until_ready(admin: SocketAddr) {
+    let deadline = Instant::now() + PATIENCE;
+    while !http_get(admin, "/readyz").0.contains(" 200 ") {
+        assert!(Instant::now() < deadline, "not ready: {}", http_get(admin, "/readyz").1);
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn has_every_family(metrics: &str) {
+    for sample in [
+        r#"ringgate_connections{shard="0"} 1"#,
+        r#"ringgate_accepted_total{shard="0"} 1"#,
+        r#"ringgate_refused_total{shard="0",reason="connection_limit"} 0"#,
+        r#"ringgate_closed_total{shard="0",code="1000"} 0"#,
+        r#"ringgate_sessions{shard="0"} 0"#,
+        r#"ringgate_chunks_total{shard="0"} 3"#,
+        r#"ringgate_acks_total{shard="0"} 4"#,
+        r#"ringgate_results_total{shard="0",outcome="delivered"} 3"#,
+        r#"ringgate_results_total{shard="0",outcome="duplicate"} 0"#,
+        r#"ringgate_results_total{shard="0",outcome="orphaned"} 0"#,
+        r#"ringgate_results_total{shard="0",outcome="late"} 0"#,
+        r#"ringgate_redis_subscriptions{shard="0"} 0"#,
+        r#"ringgate_redis_reconnects_total{shard="0"} 0"#,
+    ] {
+        assert!(metrics.lines().any(|line| line == sample), "{sample} is not in:\n{metrics}");
+    }
+}
