@@ -320,14 +320,14 @@ impl Ring {
         self.more = true;
     }
 
-    /// Closes every socket and drives the ring until all are freed, or `turns_max` ticks
-    /// have passed.
-    pub fn drain(&mut self, ticks_max: usize) -> io::Result<()> {
+    /// Closes every socket and drives the ring until all are freed, or `ticks_max` ticks
+    /// have passed. Returns those that were freed and that no event has told of.
+    pub fn drain(&mut self, ticks_max: usize) -> io::Result<Vec<SocketId>> {
         self.stop_accepting()?;
         for id in self.sockets.ids() {
             self.close(id);
         }
-        let (mut events, mut ticks) = (Vec::new(), 0);
+        let (mut events, mut freed, mut ticks) = (Vec::new(), Vec::new(), 0);
         while (self.sockets.live() > 0 || self.listener.is_some()) && ticks < ticks_max {
             if self.turn(&mut events)? == 0
                 && self.freed.is_empty()
@@ -340,12 +340,13 @@ impl Ring {
                 match event {
                     Event::Received(id, received) => self.recycle(id, received),
                     Event::Accepted(id) => self.close(id),
+                    Event::Freed(id) => freed.push(id),
                     Event::Tick => ticks += 1,
                     _ => {}
                 }
             }
         }
-        Ok(())
+        Ok(freed)
     }
 }
 

@@ -231,7 +231,8 @@ fn drain_frees_everything_and_stops_listening() {
         accepted += usize::from(matches!(event, Event::Accepted(_)));
         accepted == idle.len()
     });
-    ring.drain(8).unwrap();
+    let freed = ring.drain(8).unwrap();
+    assert_eq!(freed.len(), idle.len(), "each is told of once");
     assert_eq!(ring.live_sockets(), 0);
     assert!(!ring.is_listening());
     assert!(TcpStream::connect(address).is_err());

@@ -25,7 +25,9 @@ impl Shard {
         let (now_ms, drain_ms) = (self.now.ms, self.options.drain_ms);
         self.drain = Some(Drain {
             work_until_ms: now_ms + drain_ms,
-            until_ms: now_ms + drain_ms + self.options.close_ms,
+            // Each deadline on the way (the moment, its repetition, the close) may come a
+            // tick late, and the last who are told 1012 have their time to answer.
+            until_ms: now_ms + drain_ms + self.options.close_ms + 4 * TICK_MS,
         });
         self.wire.ring.stop_accepting()?;
         self.metrics.connections.listening.set(0);

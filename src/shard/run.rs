@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::Shard;
-use crate::{limits, rt};
+use crate::{ids::SocketId, limits, rt, ws::CloseCode};
 
 /// Runs the shard until it has drained, on the executor of this thread.
 ///
@@ -36,10 +36,23 @@ pub async fn run(mut shard: Shard) -> io::Result<()> {
         }
         shard.wire.ring.awake();
     }
-    shard.wire.ring.drain(limits::END_TICKS_MAX)
+    shard.end()
 }
 
 impl Shard {
+    /// Whoever is still here when the time is up goes the way of everyone else.
+    fn end(&mut self) -> io::Result<()> {
+        let ids: Vec<SocketId> = self.wire.connections.ids().collect();
+        for id in ids {
+            self.wire.terminate(id, CloseCode::Abnormal);
+        }
+        for id in self.wire.ring.drain(limits::END_TICKS_MAX)? {
+            self.tear_down(id);
+        }
+        self.carry_out();
+        Ok(())
+    }
+
     /// Work that does not show on the ring.
     fn has_news(&self) -> bool {
         self.broker.has_news()
