@@ -1,6 +1,7 @@
 //! The contract of `ringgate::broker`, checked on every broker by the same tests; and what
 //! only Redis can do to its link: die, freeze, refuse.
 
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::{

@@ -2,6 +2,7 @@
 //! several connections at once: it neither fails nor keeps anything, and a client beside
 //! them notices nothing. The seed is printed; `RINGGATE_FUZZ_SEED` gives it again.
 
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::{

@@ -4,6 +4,7 @@
 //! Complete, partial and failed are three figures: a session that ended without its text is
 //! no success, and one that ended with half of it is not either.
 
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::{

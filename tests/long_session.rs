@@ -1,6 +1,7 @@
 //! A session of 2,000 chunks costs Redis one SUBSCRIBE (systems, fault 1: one for every
 //! chunk, until there were no descriptors left).
 
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::{

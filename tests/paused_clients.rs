@@ -1,5 +1,6 @@
 //! Clients that the gateway does not read, because they are ahead of the workers.
 
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::{

@@ -1,5 +1,6 @@
 //! The program as a process: signals, exit codes, ports, and what its messages say.
 
+#[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
 use std::{

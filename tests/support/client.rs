@@ -7,9 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tungstenite::{
-    Message, WebSocket, client::client, error::Error, protocol::frame::coding::CloseCode,
-};
+use tungstenite::{Message, WebSocket, client::client, error::Error};
 
 /// Longer than any answer takes on a busy machine; a test that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -34,7 +32,11 @@ impl Client {
     }
 
     pub fn try_connect(address: SocketAddr, path: &str) -> Result<Self, Refusal> {
-        let stream = TcpStream::connect(address).expect("the gateway listens");
+        Self::over(TcpStream::connect(address).expect("the gateway listens"), address, path)
+    }
+
+    /// Upgrades a connection that has been made already.
+    pub fn over(stream: TcpStream, address: SocketAddr, path: &str) -> Result<Self, Refusal> {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         match client(format!("ws://{address}{path}"), stream) {
@@ -105,6 +107,22 @@ impl Client {
         self.send(json!({"action": "finish", "session_id": session}));
     }
 
+    /// A whole session of one chunk, with everything that is promised about it.
+    pub fn run_session(&mut self, session: &str) -> Value {
+        self.start(session);
+        self.chunk(session, 0, &silence(1));
+        self.finish(session);
+        let (before, last) = self.until_final();
+        let kinds: Vec<_> = before.iter().map(|message| message["type"].as_str()).collect();
+        assert_eq!(kinds, [Some("ack"), Some("chunk_result")], "{before:?}");
+        for message in before.iter().chain([&last]) {
+            assert_eq!(message["session_id"], session, "{message}");
+        }
+        assert_eq!((&last["complete"], &last["chunk_count"]), (&json!(true), &json!(1)), "{last}");
+        assert_eq!(last["text"], heard(1));
+        last
+    }
+
     /// Reads until the final result; what came before it, and it.
     pub fn until_final(&mut self) -> (Vec<Value>, Value) {
         let mut before = Vec::new();
@@ -123,6 +141,16 @@ impl Client {
     }
 }
 
+/// So many tenths of a second of silence, 16 kHz and 16 bits.
+pub fn silence(tenths: usize) -> Vec<u8> {
+    vec![0; 3_200 * tenths]
+}
+
+/// What the reference worker hears in that silence.
+pub fn heard(tenths: usize) -> String {
+    format!("{:.2} s, -inf dBFS, 0 % speech", tenths as f64 / 10.0)
+}
+
 /// Sends bytes that are no WebSocket client's, half-closes nothing, and reads to the end.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).expect("the gateway listens");
@@ -138,11 +166,13 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> String {
 pub fn raw_upgraded(address: SocketAddr, path: &str) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("the gateway listens");
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let request = format!(
-        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).unwrap();
+    upgrade(&mut stream, path);
+    stream
+}
+
+/// Upgrades a connection that has been made already.
+pub fn upgrade(stream: &mut TcpStream, path: &str) {
+    stream.write_all(format!("{}\r\n", upgrade_request(path)).as_bytes()).unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -150,7 +180,6 @@ pub fn raw_upgraded(address: SocketAddr, path: &str) -> TcpStream {
         head.push(byte[0]);
     }
     assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
-    stream
 }
 
 /// What a raw connection hears until its end: the close code, if there was a close frame.
@@ -171,15 +200,36 @@ pub fn raw_close_code(mut stream: TcpStream) -> Option<u16> {
 
 /// A masked client frame with the given first byte.
 pub fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
-    assert!(payload.len() < 126);
-    let mask = [1u8, 2, 3, 4];
-    let mut frame = vec![first, 0x80 | payload.len() as u8];
-    frame.extend(mask);
-    frame.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ mask[i % 4]));
+    let mut frame = header(first, payload.len());
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
     frame
 }
 
-/// For asserting on close frames of the tungstenite client.
-pub fn code(number: u16) -> CloseCode {
-    CloseCode::from(number)
+/// The header of a client frame, to be followed by bytes that [`MASK`] has masked.
+pub fn header(first: u8, payload_bytes: usize) -> Vec<u8> {
+    let mut header = vec![first];
+    match payload_bytes {
+        0..=125 => header.push(0x80 | payload_bytes as u8),
+        126..=0xffff => {
+            header.push(0x80 | 126);
+            header.extend((payload_bytes as u16).to_be_bytes());
+        }
+        _ => {
+            header.push(0x80 | 127);
+            header.extend((payload_bytes as u64).to_be_bytes());
+        }
+    }
+    header.extend(MASK);
+    header
+}
+
+/// The mask of every frame that is made here.
+const MASK: [u8; 4] = [1, 2, 3, 4];
+
+/// The head of a good upgrade request, without the empty line that ends it.
+pub fn upgrade_request(path: &str) -> String {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    )
 }

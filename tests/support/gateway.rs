@@ -10,6 +10,7 @@ use ringgate::{
     config::{self, Sources},
     gateway::{Ender, Gateway},
     metrics::ShardMetrics,
+    ws::CloseCode,
 };
 
 use super::client::PATIENCE;
@@ -70,7 +71,18 @@ impl TestGateway {
 
     /// Every gauge that counts something open is back to zero.
     pub fn until_quiet(&self) {
-        self.until("all gauges back to zero", |gateway| gateway.open_things().is_empty());
+        let deadline = Instant::now() + PATIENCE;
+        while !self.open_things().is_empty() {
+            assert!(Instant::now() < deadline, "still there: {:?}", self.open_things());
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// How often each close code was counted, those that were.
+    pub fn closed(&self) -> Vec<(u16, u64)> {
+        let count = |code: CloseCode| self.sum(|m| m.connections.closed(code).get());
+        let counts = CloseCode::ALL.into_iter().map(|code| (code.number(), count(code)));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     fn open_things(&self) -> Vec<(&'static str, u64)> {
