@@ -16,6 +16,9 @@ const _: () = assert!(COMPLETION_ENTRIES >= 4 * SUBMISSION_ENTRIES);
 pub const SUBMIT_ATTEMPTS_MAX: usize = 100;
 /// Slots of the ring's own table of descriptors, which the kernel caps at this.
 pub const REGISTERED_SOCKETS_MAX: u32 = 1 << 20;
+/// How long a shard waits in its ring before it goes to sleep in its executor. What other
+/// threads have for it may have to wait as long.
+pub const RING_WAIT_US: u64 = 250;
 /// Bytes of one write operation; a longer buffer is written in several. The field in the
 /// submission is 32 bits wide.
 pub const WRITE_BYTES_MAX: usize = 1 << 30;

@@ -201,7 +201,7 @@ pub const SETTINGS: &[Setting<Config>] = &[
             Range { min: 0, max: 1_000, why: "it burns CPU for latency" },
             |c, v| c.ring.spin_us = v,
         ),
-        "50us",
+        "0us",
         "How long a shard looks for more work before it sleeps",
     ),
     restart(

@@ -296,6 +296,32 @@ impl Ring {
         Ok(events.len() - before)
     }
 
+    /// Waits in the kernel until the ring has something or `at_most` has passed: the cheapest
+    /// way to be idle for a moment. It stops the thread, and [`Waker::wake`] does not end it.
+    ///
+    /// # Errors
+    /// Only what is wrong with the ring itself.
+    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+        if !self.freed.is_empty() {
+            return Ok(());
+        }
+        let timeout = types::Timespec::from(at_most);
+        let arguments = types::SubmitArgs::new().timespec(&timeout);
+        self.metrics.ring.enters.inc();
+        match self.uring.submitter().submit_with_args(1, &arguments) {
+            Ok(_) => Ok(()),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// First half of going to sleep: from now on completions and [`Waker::wake`] make the
     /// waker's descriptor readable. `false`: there is something to do, don't sleep.
     /// The caller then looks at whatever else may have work for it, awaits the descriptor,

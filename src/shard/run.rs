@@ -17,6 +17,7 @@ pub async fn run(mut shard: Shard) -> io::Result<()> {
     let waker = shard.wire.ring.waker().clone();
     let sleeper = rt::Sleeper::new(waker.fd())?;
     let spin = Duration::from_micros(shard.options.spin_us);
+    let moment = Duration::from_micros(limits::RING_WAIT_US);
     let mut idle_since = None;
     while !shard.is_done() {
         if shard.turn()? {
@@ -24,17 +25,20 @@ pub async fn run(mut shard: Shard) -> io::Result<()> {
             rt::breathe().await;
             continue;
         }
-        // A wake-up costs several times what a look at the ring does, and under load the
-        // next completion is a few microseconds away.
-        if spin > Duration::ZERO && idle_since.get_or_insert_with(Instant::now).elapsed() < spin {
+        let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
+        if idle < spin {
             std::hint::spin_loop();
-            continue;
+        } else if idle < spin + moment {
+            // Under load the next completion is some microseconds away. To wait for it in the
+            // ring costs one system call; through the executor it costs several.
+            shard.wire.ring.wait(moment)?;
+        } else {
+            idle_since = None;
+            if shard.wire.ring.prepare_sleep()? && !shard.has_news() {
+                sleeper.sleep().await?;
+            }
+            shard.wire.ring.awake();
         }
-        idle_since = None;
-        if shard.wire.ring.prepare_sleep()? && !shard.has_news() {
-            sleeper.sleep().await?;
-        }
-        shard.wire.ring.awake();
     }
     shard.end()
 }

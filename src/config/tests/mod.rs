@@ -182,7 +182,7 @@ fn without_a_file_there_is_the_speech_route() {
     assert_eq!(config.cores, [0, 1], "all that the process may use");
     assert_eq!(config.redis, None);
     assert_eq!(config.timing.ping_ms, 30_000);
-    assert_eq!(config.ring.spin_us, 50);
+    assert_eq!(config.ring.spin_us, 0);
 }
 
 #[test]
