@@ -10,7 +10,10 @@ use std::path::{Path, PathBuf};
 const LINES_MAX: usize = 500;
 
 /// Files that may be longer, each with the reason.
-const LONG_FILES: &[(&str, &str)] = &[];
+const LONG_FILES: &[(&str, &str)] = &[
+    ("tests/broker_contract.rs", "one suite for both brokers, with its harnesses beside it"),
+    ("src/broker/redis/link/tests.rs", "the model server and the properties that it checks"),
+];
 
 /// What stands for work that is not done. Written in two parts, for this file is checked as well.
 const UNFINISHED: [&str; 3] =
@@ -98,7 +101,11 @@ fn unsafe_outside_the_ring(source: &Source) -> Vec<String> {
     if source.path.starts_with("src/ring/") {
         return Vec::new();
     }
-    lines_with(source, |code| has_word(code, "unsafe") || has_word(code, "unsafe_code"))
+    lines_with(source, |code| {
+        // The one that is a word of HTTP's Content-Security-Policy.
+        let code = code.replace("'unsafe-inline'", "");
+        has_word(&code, "unsafe") || has_word(&code, "unsafe_code")
+    })
 }
 
 fn glommio_outside_rt(source: &Source) -> Vec<String> {

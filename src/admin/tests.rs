@@ -1,3 +1,5 @@
+//! The admin port over real sockets, well-behaved and otherwise.
+
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpStream},

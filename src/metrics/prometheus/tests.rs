@@ -1,3 +1,5 @@
+//! The text that Prometheus scrapes, line by line.
+
 use std::collections::{HashMap, HashSet};
 
 use super::*;

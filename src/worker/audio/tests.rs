@@ -1,3 +1,5 @@
+//! Measuring audio: known levels, damaged files, and the shipped recording.
+
 use std::{f64::consts::TAU, ops::Range};
 
 use proptest::prelude::*;

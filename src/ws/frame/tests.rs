@@ -1,3 +1,5 @@
+//! Frame headers: the rules of RFC 6455 section 5.2, one by one.
+
 use proptest::prelude::*;
 
 use super::super::testing::ClientFrame;

@@ -1,3 +1,5 @@
+//! Request heads: byte by byte as at once, and every limit at its edge.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Handshakes: those that are taken, and a table of those that are refused, each with its status.
+
 use proptest::prelude::*;
 
 use super::super::head::parse_head;
