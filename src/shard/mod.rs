@@ -1,9 +1,9 @@
 //! One core: its listener, its connections, its broker, and the loop that turns.
 //!
-//! Everything a shard does happens in [`Shard::turn`], on one thread, synchronously:
+//! Everything a shard does happens in `Shard::turn`, on one thread, synchronously:
 //! completions become events, bytes become frames, frames become calls of the route,
 //! the route's actions become effects, and at the end every socket that has something to
-//! send gets one write. Nothing in here waits; only [`run`] does, when there is nothing to
+//! send gets one write. Nothing in here waits; only [`run()`] does, when there is nothing to
 //! do.
 //!
 //! Files, downward along the data path: [`listener`], [`admission`] ▢, [`connection`] ▢,
