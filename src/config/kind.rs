@@ -38,8 +38,6 @@ pub enum Kind<T: 'static> {
     LogLevel(Store<T, log::LevelFilter>),
     /// A whole number.
     Count(Range, Store<T, usize>),
-    /// A whole number, or `unlimited`.
-    OptionalCount(Range, Store<T, Option<u64>>),
     /// A size in bytes.
     Bytes(Range, Store<T, usize>),
     /// A duration in steps of a millisecond.
@@ -97,10 +95,6 @@ impl<T> Kind<T> {
                 .map(|v| shown_then(v.as_str().to_ascii_lowercase(), store, target, v)),
             Self::Count(range, store) => within(value::count(raw)?, range, |n| n.to_string())
                 .map(|v| shown_then(v.to_string(), store, target, v as usize)),
-            Self::OptionalCount(range, store) => value::unless(raw, "unlimited", |raw| {
-                within(value::count(raw)?, range, |n| n.to_string())
-            })
-            .map(|v| shown_then(or(&v, "unlimited"), store, target, v)),
             Self::Bytes(range, store) => within(value::bytes(raw)?, range, value::show_bytes)
                 .map(|v| shown_then(value::show_bytes(v), store, target, v as usize)),
             Self::Milliseconds(range, store) => duration(raw, range, 1_000, store, target),
@@ -133,7 +127,6 @@ impl<T> Kind<T> {
             Self::OptionalRedisUrl(_) => "URL|embedded",
             Self::LogLevel(_) => "LEVEL",
             Self::Count(..) => "COUNT",
-            Self::OptionalCount(..) => "COUNT|unlimited",
             Self::Bytes(..) => "BYTES",
             Self::Milliseconds(..) | Self::Microseconds(..) => "DURATION",
             Self::Ratio(_) => "RATIO",
@@ -158,9 +151,6 @@ impl<T> Kind<T> {
             }
             Self::LogLevel(_) => format!("{LEVELS}, in any case"),
             Self::Count(range, _) => span("a number", range, |n| n.to_string()),
-            Self::OptionalCount(range, _) => {
-                span("unlimited, or a number", range, |n| n.to_string())
-            }
             Self::Bytes(range, _) => {
                 span("a size in B, KiB, MiB, GiB or TiB", range, value::show_bytes)
             }
