@@ -15,9 +15,12 @@ use crate::ring::duplicate;
 const STORAGE_BYTES: usize = 64 << 10;
 /// Entries of each of glommio's three rings. A shard has one operation on them.
 const RING_DEPTH: usize = 16;
-/// How often glommio asks a busy task to let others run: nothing waits for it but tasks
-/// that are not on the data path.
-const PREEMPT: Duration = Duration::from_millis(10);
+/// How long a task may run before glommio asks it to let others run: for ever, since a
+/// shard is the one task of its executor. Not only for economy: where this timer fires
+/// between its arming and glommio's look at its queues (the thread had lost its core),
+/// glommio 0.9.0 takes "preempted" for "nothing to run", and sleeps on a runnable task for
+/// good. One start in 12,000 hung so on a busy machine (glommio/glommio#53 mends it).
+const PREEMPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs `start()`'s future on a thread of its own, pinned to `core`, until it ends.
 ///
@@ -41,11 +44,6 @@ where
             .map_err(io::Error::from)?;
         executor.run(async move { start().await })
     })
-}
-
-/// Lets glommio run what else it has, where its time has come.
-pub async fn breathe() {
-    glommio::yield_if_needed().await;
 }
 
 /// Awaits an eventfd.

@@ -22,7 +22,6 @@ pub async fn run(mut shard: Shard) -> io::Result<()> {
     while !shard.is_done() {
         if shard.turn()? {
             idle_since = None;
-            rt::breathe().await;
             continue;
         }
         let idle = idle_since.get_or_insert_with(Instant::now).elapsed();
