@@ -8,7 +8,7 @@ use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Socket, Type};
 use tungstenite::handshake::derive_accept_key;
 
-use crate::{Common, Failure};
+use crate::Failure;
 
 /// How long one connect, and each read of one handshake, may take.
 const STEP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -16,6 +16,17 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Any key will do: the server answers with its digest, and keeps nothing.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+
+/// Where to connect, and what to expect there.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// Address of the server.
+    pub server: SocketAddr,
+    /// Plain TCP: no handshake.
+    pub raw: bool,
+    /// Path of the WebSocket route.
+    pub path: String,
+}
 
 /// A connection that is ready for messages.
 pub struct Opened {
@@ -27,9 +38,9 @@ pub struct Opened {
 
 /// Opens connection `index`; spread over `sources` loopback addresses, since one address has no
 /// more than some 28,000 ports towards one server.
-pub fn open(common: &Common, sources: u8, index: u32) -> Result<Opened, Failure> {
-    let opened = connect(common.server, sources, index).and_then(|stream| {
-        if common.raw { Ok((stream, Vec::new())) } else { upgrade(stream, common) }
+pub fn open(endpoint: &Endpoint, sources: u8, index: u32) -> Result<Opened, Failure> {
+    let opened = connect(endpoint.server, sources, index).and_then(|stream| {
+        if endpoint.raw { Ok((stream, Vec::new())) } else { upgrade(stream, endpoint) }
     });
     let (stream, surplus) = opened.map_err(|error| format!("connection {}: {error}", index + 1))?;
     stream.set_nonblocking(true)?;
@@ -51,8 +62,8 @@ fn connect(server: SocketAddr, sources: u8, index: u32) -> Result<TcpStream, Fai
 }
 
 /// The client's side of the opening handshake (RFC 6455 section 4.1).
-fn upgrade(mut stream: TcpStream, common: &Common) -> Result<(TcpStream, Vec<u8>), Failure> {
-    let (path, host) = (&common.path, common.server);
+fn upgrade(mut stream: TcpStream, endpoint: &Endpoint) -> Result<(TcpStream, Vec<u8>), Failure> {
+    let (path, host) = (&endpoint.path, endpoint.server);
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"

@@ -1,264 +1,197 @@
-//! The closed loop: every connection has a fixed number of messages in flight, and each reply is
-//! answered with the next message.
+//! What an echoed message costs the processor of one server, or of several side by side.
+//!
+//! A machine's speed drifts, a virtual one's by a third within seconds, so that two runs can't be
+//! compared. Here all servers run at once and are measured in turn, in windows short enough for
+//! the drift to meet all of them alike: a *round* is one window of each, in alternating order, and
+//! each round gives each server's cost as a ratio to that of the first.
 //!
 //! It runs on the gateway's own ring engine because a load must cost less than what it measures:
 //! with an epoll loop on this side the floor was faster than its load, idled, and was measured in
 //! small and cheap batches while the gateway was measured in large ones.
-//!
-//! Messages are framed once, before the clock runs. Replies are counted by length; the header of
-//! every reply that starts a read is checked, and the whole of one in [`CHECK_EVERY`].
 
-use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, value_parser};
-use hdrhistogram::Histogram;
-use ringgate::{
-    ids::SocketId,
-    metrics::ShardMetrics,
-    ring::{Event, Ring, RingOptions},
-};
 use serde_json::json;
-use tungstenite::protocol::frame::FrameHeader;
-use tungstenite::protocol::frame::coding::{Data, OpCode};
 
-use crate::{Common, Deadline, Failure, connect, machine};
-
-/// One wait at the most, so that the clock is looked at when nothing comes.
-const WAIT: Duration = Duration::from_millis(100);
-/// One reply in so many is compared byte for byte.
-const CHECK_EVERY: u64 = 1024;
-/// Below this the clock tick of the processor times is no longer small beside the window.
-const CPU_WINDOW_SECONDS_MIN: u64 = 5;
-/// A reply that takes longer than this is lost.
-const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
-/// The client's mask: any value costs the server the same.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+use crate::closed_loop::{Loop, Shape};
+use crate::connect::Endpoint;
+use crate::machine::{self, ProcessClock};
+use crate::{Deadline, Failure};
 
 /// What the closed loop is told.
 #[derive(Args)]
 pub struct EchoArgs {
-    #[command(flatten)]
-    pub(crate) common: Common,
+    /// A server: NAME=ADDRESS,PID or, for one that echoes plain bytes, NAME=ADDRESS,PID,raw.
+    /// Give several to compare them; ratios are to the first.
+    #[arg(long = "server", required = true)]
+    servers: Vec<Target>,
+    /// Path of the WebSocket route.
+    #[arg(long, default_value = "/echo")]
+    path: String,
+    /// Connections to each server.
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=20_000))]
+    pub(crate) connections: u32,
     /// Bytes of payload.
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(1..=32_768))]
     bytes: u32,
     /// Messages in flight on a connection.
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=64))]
     inflight: u32,
-    /// Length of the measured window.
-    #[arg(long, default_value_t = 5, value_parser = value_parser!(u64).range(1..=600))]
-    seconds: u64,
-    /// Time before it.
-    #[arg(long, default_value_t = 1, value_parser = value_parser!(u64).range(0..=60))]
-    warmup_seconds: u64,
-    /// Process whose processor time is measured.
-    #[arg(long)]
-    server_pid: Option<u32>,
+    /// Rounds: windows of each server.
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=100_000))]
+    rounds: u32,
+    /// Length of a window.
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u64).range(10..=60_000))]
+    window_ms: u64,
+    /// Time in which the loop gets going before each window.
+    #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(0..=60_000))]
+    warmup_ms: u64,
 }
 
-/// Runs the load and prints one JSON object.
+#[derive(Clone, Debug)]
+struct Target {
+    name: String,
+    endpoint: Endpoint,
+    pid: i32,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || format!("{text:?} is not NAME=ADDRESS,PID or NAME=ADDRESS,PID,raw");
+        let (name, rest) = text.split_once('=').ok_or_else(wanted)?;
+        let mut parts = rest.split(',');
+        let mut next = || parts.next().ok_or_else(wanted);
+        let server = next()?.parse().map_err(|_| wanted())?;
+        let pid = next()?.parse().map_err(|_| wanted())?;
+        let raw = match parts.next() {
+            None => false,
+            Some("raw") => true,
+            Some(_) => return Err(wanted()),
+        };
+        let endpoint = Endpoint { server, raw, path: String::new() };
+        Ok(Self { name: name.to_owned(), endpoint, pid })
+    }
+}
+
+/// One server under load, and what was measured of it.
+struct Subject {
+    name: String,
+    clock: ProcessClock,
+    closed_loop: Loop,
+    windows: Vec<Window>,
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    messages: u64,
+    seconds: f64,
+    server_seconds: f64,
+    load_seconds: f64,
+}
+
+impl Window {
+    fn us_per_message(&self) -> f64 {
+        self.server_seconds * 1e6 / self.messages as f64
+    }
+}
+
+/// Runs the load and prints one JSON object a server.
 pub fn run(args: &EchoArgs, deadline: Deadline) -> Result<(), Failure> {
-    if args.server_pid.is_some() && args.seconds < CPU_WINDOW_SECONDS_MIN {
-        return Err(format!("processor time is counted in ticks: --server-pid wants --seconds of at least {CPU_WINDOW_SECONDS_MIN}").into());
+    let shape = Shape { connections: args.connections, bytes: args.bytes, inflight: args.inflight };
+    machine::allow_descriptors(args.connections.saturating_mul(args.servers.len() as u32))?;
+    let mut subjects = Vec::new();
+    for target in &args.servers {
+        let endpoint = Endpoint { path: args.path.clone(), ..target.endpoint.clone() };
+        subjects.push(Subject {
+            name: target.name.clone(),
+            clock: ProcessClock::of(target.pid)?,
+            closed_loop: Loop::open(&endpoint, shape, deadline)?,
+            windows: Vec::new(),
+        });
     }
-    let mut closed_loop = Loop::open(args, deadline)?;
-    closed_loop.start()?;
-    closed_loop.run_for(Duration::from_secs(args.warmup_seconds), deadline)?;
-
-    closed_loop.reset();
-    let server = args.server_pid.map(|pid| pid.to_string());
-    let server_cpu = || server.as_deref().map(machine::cpu_seconds).transpose();
-    let (server_before, own_before) = (server_cpu()?, machine::cpu_seconds("self")?);
-    let began = Instant::now();
-    closed_loop.run_for(Duration::from_secs(args.seconds), deadline)?;
-    let seconds = began.elapsed().as_secs_f64();
-    let own = machine::cpu_seconds("self")? - own_before;
-    let server = server_cpu()?.zip(server_before).map(|(after, before)| after - before);
-
-    let messages = closed_loop.messages;
-    if messages == 0 {
-        return Err(format!("no reply within {} s", args.seconds).into());
+    for round in 0..args.rounds {
+        let count = subjects.len();
+        for place in 0..count {
+            let index = if round % 2 == 0 { place } else { count - 1 - place };
+            subjects[index].measure(args, deadline)?;
+        }
     }
-    let us_per_message = |cpu_seconds: f64| rounded(cpu_seconds * 1e6 / messages as f64);
-    let latency_us =
-        |quantile| rounded(closed_loop.latency_ns.value_at_quantile(quantile) as f64 / 1e3);
-    let report = json!({
-        "connections": args.common.connections, "inflight": args.inflight, "bytes": args.bytes,
-        "raw": args.common.raw, "messages": messages, "seconds": rounded(seconds),
-        "messages_per_second": (messages as f64 / seconds).round(),
-        "latency_p50_us": latency_us(0.5), "latency_p99_us": latency_us(0.99),
-        "server_cpu_us_per_message": server.map(us_per_message),
-        "server_utilisation": server.map(|cpu| rounded(cpu / seconds)),
-        "load_cpu_us_per_message": us_per_message(own),
-        "load_utilisation": rounded(own / seconds),
-        "cpu_tick_seconds": machine::tick_seconds()?,
-    });
-    println!("{report}");
+    let (first, rest) = subjects.split_at_mut(1);
+    let first_windows = first[0].windows.clone();
+    for subject in first.iter_mut().chain(rest) {
+        println!("{}", subject.report(shape, &first_windows));
+    }
     Ok(())
+}
+
+impl Subject {
+    fn measure(&mut self, args: &EchoArgs, deadline: Deadline) -> Result<(), Failure> {
+        self.closed_loop.start()?;
+        self.closed_loop.run_for(Duration::from_millis(args.warmup_ms), deadline)?;
+        let already = self.closed_loop.messages;
+        let (server, load) = (self.clock.now()?, ProcessClock::own()?);
+        let (server_before, load_before, began) = (server, load.now()?, Instant::now());
+        self.closed_loop.run_for(Duration::from_millis(args.window_ms), deadline)?;
+        let seconds = began.elapsed().as_secs_f64();
+        let window = Window {
+            messages: self.closed_loop.messages - already,
+            seconds,
+            server_seconds: self.clock.now()? - server_before,
+            load_seconds: load.now()? - load_before,
+        };
+        self.closed_loop.finish()?;
+        if window.messages == 0 {
+            return Err(format!("{}: no reply within a window", self.name).into());
+        }
+        self.windows.push(window);
+        Ok(())
+    }
+
+    fn report(&self, shape: Shape, first: &[Window]) -> serde_json::Value {
+        let total = |of: fn(&Window) -> f64| self.windows.iter().map(of).sum::<f64>();
+        let (messages, seconds) = (total(|w| w.messages as f64), total(|w| w.seconds));
+        let cost = sorted(self.windows.iter().map(Window::us_per_message));
+        let pairs = self.windows.iter().zip(first);
+        let ratio = sorted(pairs.map(|(own, other)| own.us_per_message() / other.us_per_message()));
+        let latency_us = |quantile| {
+            rounded(self.closed_loop.latency_ns.value_at_quantile(quantile) as f64 / 1e3)
+        };
+        json!({
+            "server": self.name, "connections": shape.connections, "inflight": shape.inflight,
+            "bytes": shape.bytes, "rounds": self.windows.len(), "messages": messages,
+            "messages_per_second": (messages / seconds).round(),
+            "latency_p50_us": latency_us(0.5), "latency_p99_us": latency_us(0.99),
+            "server_cpu_us_per_message": rounded(quantile(&cost, 0.5)),
+            "server_utilisation": rounded(total(|w| w.server_seconds) / seconds),
+            "load_utilisation": rounded(total(|w| w.load_seconds) / seconds),
+            "ratio": rounded(quantile(&ratio, 0.5)),
+            "ratio_low": rounded(quantile(&ratio, 0.25)),
+            "ratio_high": rounded(quantile(&ratio, 0.75)),
+        })
+    }
+}
+
+fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Of sorted values, between two of them where it falls there; 0 where there is none.
+fn quantile(sorted: &[f64], quantile: f64) -> f64 {
+    let place = quantile * sorted.len().saturating_sub(1) as f64;
+    let (low, high) = (place.floor() as usize, place.ceil() as usize);
+    match (sorted.get(low), sorted.get(high)) {
+        (Some(low_value), Some(high_value)) => {
+            low_value + (high_value - low_value) * (place - place.floor())
+        }
+        _ => 0.0,
+    }
 }
 
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
-}
-
-struct Connection {
-    id: SocketId,
-    /// Bytes of an unfinished reply.
-    partial_bytes: usize,
-    /// Send times of the messages in flight, oldest first.
-    sent_at: VecDeque<Instant>,
-    /// The buffer of the last write, to be used for the next.
-    spare: Vec<u8>,
-}
-
-struct Loop {
-    ring: Ring,
-    /// By the slot of their sockets, which a new ring gives in order.
-    connections: Vec<Connection>,
-    /// As many messages as may be in flight, framed and masked, one behind the other.
-    messages_wire: Vec<u8>,
-    message_bytes: usize,
-    reply: Vec<u8>,
-    messages: u64,
-    latency_ns: Histogram<u64>,
-}
-
-impl Loop {
-    fn open(args: &EchoArgs, deadline: Deadline) -> Result<Self, Failure> {
-        let payload: Vec<u8> = (0..args.bytes).map(|index| index as u8).collect();
-        let message = frame(&payload, Some(MASK))?;
-        let reply = if args.common.raw { message.clone() } else { frame(&payload, None)? };
-        let options = RingOptions {
-            tick: WAIT,
-            registered_sockets: args.common.connections,
-            ..RingOptions::default()
-        };
-        let mut ring = Ring::new(&options, Arc::new(ShardMetrics::default()))?;
-        let mut connections = Vec::new();
-        for index in 0..args.common.connections {
-            deadline.check()?;
-            let opened = connect::open(&args.common, 1, index)?;
-            if !opened.surplus.is_empty() {
-                return Err("the server sent something before it was asked".into());
-            }
-            let id = ring.adopt(opened.stream.into())?;
-            let sent_at = VecDeque::with_capacity(args.inflight as usize);
-            connections.push(Connection { id, partial_bytes: 0, sent_at, spare: Vec::new() });
-        }
-        Ok(Self {
-            ring,
-            connections,
-            messages_wire: message.repeat(args.inflight as usize),
-            message_bytes: message.len(),
-            reply,
-            messages: 0,
-            latency_ns: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
-        })
-    }
-
-    fn start(&mut self) -> Result<(), Failure> {
-        let (now, count) = (Instant::now(), self.messages_wire.len() / self.message_bytes);
-        (0..self.connections.len()).try_for_each(|index| self.send(index, count, now))
-    }
-
-    fn reset(&mut self) {
-        self.messages = 0;
-        self.latency_ns.reset();
-    }
-
-    fn run_for(&mut self, time: Duration, deadline: Deadline) -> Result<(), Failure> {
-        let end = Instant::now() + time;
-        let mut events = Vec::new();
-        while Instant::now() < end {
-            if self.ring.turn(&mut events)? == 0 {
-                if self.ring.prepare_sleep()? {
-                    self.ring.waker().block();
-                }
-                self.ring.awake();
-            }
-            for event in events.drain(..) {
-                self.on_event(event)?;
-            }
-            deadline.check()?;
-        }
-        let now = Instant::now();
-        let waits = |connection: &&Connection| {
-            connection.sent_at.front().is_some_and(|sent| now - *sent > REPLY_TIMEOUT)
-        };
-        match self.connections.iter().filter(waits).count() {
-            0 => Ok(()),
-            count => {
-                Err(format!("{count} connections have waited over {REPLY_TIMEOUT:?} for a reply")
-                    .into())
-            }
-        }
-    }
-
-    fn on_event(&mut self, event: Event) -> Result<(), Failure> {
-        match event {
-            Event::Received(id, mut received) => {
-                let taken = self.receive(id.slot as usize, received.bytes_mut());
-                self.ring.recycle(id, received);
-                taken
-            }
-            Event::Sent(id, spare) => {
-                self.connections[id.slot as usize].spare = spare;
-                Ok(())
-            }
-            Event::PeerFinished(id) => {
-                Err(format!("the server closed connection {}", id.slot + 1).into())
-            }
-            Event::Failed(id, error) => Err(format!("connection {}: {error}", id.slot + 1).into()),
-            Event::Accepted(_) | Event::Freed(_) | Event::AcceptStopped(_) | Event::Tick => Ok(()),
-        }
-    }
-
-    /// Takes what has come on one connection, and sends as many messages as it had replies.
-    fn receive(&mut self, index: usize, received: &[u8]) -> Result<(), Failure> {
-        let connection = &mut self.connections[index];
-        let whole = connection.partial_bytes == 0 && received.len() >= self.reply.len();
-        if whole && !is_reply(received, &self.reply, self.messages.is_multiple_of(CHECK_EVERY)) {
-            return Err(format!("connection {}: not the echo of what was sent", index + 1).into());
-        }
-        let bytes = connection.partial_bytes + received.len();
-        let replies = bytes / self.reply.len();
-        connection.partial_bytes = bytes % self.reply.len();
-        if replies > connection.sent_at.len() {
-            return Err(format!("connection {}: more replies than messages", index + 1).into());
-        }
-        let now = Instant::now();
-        for sent_at in connection.sent_at.drain(..replies) {
-            self.latency_ns.saturating_record((now - sent_at).as_nanos() as u64);
-        }
-        self.messages += replies as u64;
-        if replies == 0 { Ok(()) } else { self.send(index, replies, now) }
-    }
-
-    /// Sends `count` messages. A reply comes after its message was written, so the connection has
-    /// no write in flight.
-    fn send(&mut self, index: usize, count: usize, now: Instant) -> Result<(), Failure> {
-        let connection = &mut self.connections[index];
-        let mut wire = std::mem::take(&mut connection.spare);
-        wire.extend_from_slice(&self.messages_wire[..count * self.message_bytes]);
-        connection.sent_at.extend(std::iter::repeat_n(now, count));
-        self.ring
-            .send(connection.id, wire)
-            .map_err(|_| format!("connection {}: a write was still in flight", index + 1).into())
-    }
-}
-
-fn is_reply(received: &[u8], reply: &[u8], all: bool) -> bool {
-    if all { received.starts_with(reply) } else { received[..2] == reply[..2] }
-}
-
-fn frame(payload: &[u8], mask: Option<[u8; 4]>) -> Result<Vec<u8>, Failure> {
-    let opcode = OpCode::Data(Data::Binary);
-    let mut wire = Vec::new();
-    FrameHeader { opcode, mask, ..FrameHeader::default() }
-        .format(payload.len() as u64, &mut wire)?;
-    let mask = mask.unwrap_or_default();
-    wire.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-    Ok(wire)
 }

@@ -4,7 +4,7 @@
 //! a script measures the server.
 
 use std::io::{Cursor, ErrorKind, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 
 use clap::{Args, value_parser};
@@ -14,7 +14,8 @@ use serde_json::json;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
-use crate::{Common, Deadline, Failure, connect};
+use crate::connect::{self, Endpoint};
+use crate::{Deadline, Failure, machine};
 
 /// Events taken by one wait.
 const WAIT_EVENTS: usize = 512;
@@ -30,8 +31,18 @@ const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 /// What the idle mode is told.
 #[derive(Args)]
 pub struct IdleArgs {
-    #[command(flatten)]
-    pub(crate) common: Common,
+    /// Address of the server.
+    #[arg(long)]
+    server: SocketAddr,
+    /// Path of the WebSocket route.
+    #[arg(long, default_value = "/echo")]
+    path: String,
+    /// Plain TCP: no handshake and no pings.
+    #[arg(long)]
+    raw: bool,
+    /// Number of connections.
+    #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=20_000))]
+    connections: u32,
     /// Loopback addresses (127.0.0.1 and up) to connect from.
     #[arg(long, default_value_t = 1, value_parser = value_parser!(u8).range(1..=254))]
     sources: u8,
@@ -43,17 +54,19 @@ pub struct IdleArgs {
 /// Opens, holds, and at the end prints one JSON object.
 pub fn run(args: &IdleArgs, deadline: Deadline) -> Result<(), Failure> {
     let mut steps = args.steps.clone();
-    if steps.last() != Some(&args.common.connections) {
-        steps.push(args.common.connections);
+    if steps.last() != Some(&args.connections) {
+        steps.push(args.connections);
     }
     if !steps.is_sorted_by(|one, next| one < next) {
         return Err("--steps must ascend, up to --connections".into());
     }
+    machine::allow_descriptors(args.connections)?;
     let mut idle = Idle {
+        endpoint: Endpoint { server: args.server, raw: args.raw, path: args.path.clone() },
         epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
         connections: Vec::new(),
         buffer: vec![0; BUFFER_BYTES],
-        raw: args.common.raw,
+        raw: args.raw,
         pings: 0,
     };
     for step in steps {
@@ -87,6 +100,7 @@ struct Connection {
 }
 
 struct Idle {
+    endpoint: Endpoint,
     epoll: Epoll,
     connections: Vec<Connection>,
     buffer: Vec<u8>,
@@ -97,7 +111,7 @@ struct Idle {
 impl Idle {
     fn open(&mut self, args: &IdleArgs) -> Result<(), Failure> {
         let index = self.connections.len();
-        let opened = connect::open(&args.common, args.sources, index as u32)?;
+        let opened = connect::open(&self.endpoint, args.sources, index as u32)?;
         let interest = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP;
         self.epoll.add(&opened.stream, EpollEvent::new(interest, index as u64))?;
         self.connections.push(Connection { stream: opened.stream, partial: Vec::new() });

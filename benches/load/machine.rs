@@ -1,8 +1,11 @@
 //! What the load asks of the machine: a core, descriptors, and the processor time of a process.
 
+use std::time::Duration;
+
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::time::ClockId;
+use nix::unistd::Pid;
 
 use crate::Failure;
 
@@ -28,24 +31,25 @@ pub fn allow_descriptors(connections: u32) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Processor seconds (user and system, all threads) that `process` (a pid, or `self`) has used
-/// since it started, as /proc counts them: in clock ticks of [`tick_seconds`].
-pub fn cpu_seconds(process: &str) -> Result<f64, Failure> {
-    let path = format!("/proc/{process}/stat");
-    let stat = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
-    // The second field is the command's name in brackets and may hold spaces; utime and stime are
-    // the 14th and the 15th (proc(5)).
-    let after_name = stat.rsplit_once(')').ok_or_else(|| format!("{path}: no name"))?.1;
-    let mut fields = after_name.split_ascii_whitespace().skip(11);
-    let mut ticks = || fields.next().and_then(|field| field.parse::<u64>().ok());
-    match (ticks(), ticks()) {
-        (Some(user), Some(system)) => Ok((user + system) as f64 * tick_seconds()?),
-        _ => Err(format!("{path}: no utime and stime").into()),
-    }
-}
+/// The processor time of a process, user and system, all threads: the same account as the ticks
+/// of /proc/PID/stat, but to the nanosecond, which short windows need.
+pub struct ProcessClock(ClockId);
 
-/// The resolution of [`cpu_seconds`], usually 10 ms.
-pub fn tick_seconds() -> Result<f64, Failure> {
-    let ticks = sysconf(SysconfVar::CLK_TCK)?.ok_or("the system does not tell its clock tick")?;
-    Ok(1.0 / ticks as f64)
+impl ProcessClock {
+    /// The clock of another process.
+    pub fn of(pid: i32) -> Result<Self, Failure> {
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid));
+        clock.map(Self).map_err(|error| format!("process {pid}: {error}").into())
+    }
+
+    /// The clock of this one.
+    pub fn own() -> Result<Self, Failure> {
+        Self::of(0)
+    }
+
+    /// Seconds since the process started.
+    pub fn now(&self) -> Result<f64, Failure> {
+        let time = self.0.now()?;
+        Ok(Duration::from(time).as_secs_f64())
+    }
 }

@@ -37,6 +37,7 @@ use std::{
 };
 
 use io_uring::{IoUring, cqueue, opcode, types};
+use rustix::process::{Resource, getrlimit};
 use slab::Slab;
 use socket2::SockRef;
 
@@ -71,7 +72,7 @@ pub struct RingOptions {
 impl Default for RingOptions {
     fn default() -> Self {
         Self {
-            receive_buffers: 256,
+            receive_buffers: 32,
             receive_buffer_bytes: 16 << 10,
             tick: Duration::from_millis(limits::TICK_MS),
             completion_entries: limits::COMPLETION_ENTRIES,
@@ -127,11 +128,17 @@ impl Ring {
             .build(limits::SUBMISSION_ENTRIES.min(options.completion_entries))?;
         let waker = Waker::new()?;
         uring.submitter().register_eventfd(waker.fd().as_raw_fd())?;
-        // It saves some per cent: a kernel that refuses a table of that size costs no more.
+        // The kernel takes no table with more entries than the process may have descriptors.
+        // It saves some per cent: where it takes none at all, sockets do without.
+        let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
         let registered = options.registered_sockets.min(limits::REGISTERED_SOCKETS_MAX);
+        let registered = registered.min(u32::try_from(descriptors).unwrap_or(u32::MAX));
         let registered = match uring.submitter().register_files_sparse(registered) {
             Ok(()) => registered,
-            Err(_) => 0,
+            Err(error) => {
+                log::warn!("{registered} descriptors were not registered with the ring: {error}");
+                0
+            }
         };
         let mut ring = Self {
             uring,
