@@ -32,7 +32,7 @@ use crate::{
         Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
         admission::Places, broker::BrokerPort, listener,
     },
-    tasks::{RouteTag, Tasks, TasksConfig},
+    tasks::{OpenIds, RouteTag, Tasks, TasksConfig},
     worker::{self, Tally, WorkOptions},
 };
 
@@ -363,6 +363,7 @@ impl ShardSeed {
     }
 
     fn routes(&self) -> Vec<Route> {
+        let open_ids = OpenIds::default();
         let route = |(index, route): (usize, &crate::config::Route)| Route {
             path: route.path.clone(),
             handler: match &route.kind {
@@ -370,7 +371,8 @@ impl ShardSeed {
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
                     let config = Arc::new(self.tasks_config(tasks));
-                    Handler::Tasks(Box::new(Tasks::new(config, self.metrics.clone(), tag)))
+                    let tasks = Tasks::new(config, self.metrics.clone(), tag);
+                    Handler::Tasks(Box::new(tasks.with_open_ids(open_ids.clone())))
                 }
             },
         };

@@ -34,6 +34,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use config::TasksConfig;
+pub use id::OpenIds;
 pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
 
 use crate::broker::{self, Event, Ticket};
@@ -102,6 +103,7 @@ pub struct Tasks {
     route: RouteTag,
     table: Table,
     connections: HashMap<SocketId, Connection>,
+    open_ids: OpenIds,
     /// Sessions without a connection.
     detached: Detached,
     /// Connections whose outbox is full.
@@ -125,6 +127,7 @@ impl Tasks {
             route,
             table: Table::default(),
             connections: HashMap::new(),
+            open_ids: OpenIds::default(),
             detached: Detached::default(),
             full: HashSet::new(),
             text_bytes: 0,
@@ -133,6 +136,11 @@ impl Tasks {
             due: Vec::new(),
             broker_up: true,
         }
+    }
+
+    /// Shares session ids with the other routes of the shard. Before the first session.
+    pub fn with_open_ids(self, open_ids: OpenIds) -> Self {
+        Self { open_ids, ..self }
     }
 
     /// An event of the broker. What is not this route's is given back: `Up` and `Down`
@@ -294,6 +302,7 @@ impl Tasks {
         if let Some(channel) = session.channel().cloned() {
             actions.push(Action::Broker(broker::Command::Unsubscribe { channel }));
         }
+        self.open_ids.remove(session.id());
         self.forget_detachment(session.detachment());
         let metrics = &self.metrics.tasks;
         let kept_bytes = session.text_bytes();

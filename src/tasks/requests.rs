@@ -76,6 +76,10 @@ impl Tasks {
                 return self.refuse(from, ErrorCode::BadSessionId, message, None, actions);
             }
         };
+        if self.open_ids.is_elsewhere(&id, self.route) {
+            let message = "session_id is open on another route";
+            return self.refuse(from, ErrorCode::BadSessionId, message, Some(&id), actions);
+        }
         let open = self.table.find(id.as_str());
         if self.has_other_binary(from, open, modes) {
             let message = "Another binary session is open on this connection";
@@ -101,6 +105,7 @@ impl Tasks {
             let code = ErrorCode::BrokerUnavailable;
             return self.refuse(from, code, SYSTEM_BUSY, Some(&id), actions);
         }
+        self.open_ids.insert(id.clone(), self.route);
         let slot = self.table.insert(|key| Session::new(key, id, from, named, now.ms));
         self.connections.entry(from).or_default().sessions.push(slot);
         self.set_modes(slot, from, modes);
