@@ -7,7 +7,9 @@
 //!
 //! Reads downward: [`Tasks`] finds the session (for a client's message in `requests`),
 //! `session` decides, `chunks` remembers, `reply` and `task` write JSON; `command` and
-//! `result` read it.
+//! `result` read it. `retain` has what is kept beyond the next message, each with its bound:
+//! sessions without a connection (`detached`), results for clients that are behind (`flow`),
+//! and the one channel of the shard (`shared`).
 
 mod chunks;
 mod command;
