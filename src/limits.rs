@@ -188,3 +188,20 @@ pub const END_TICKS_MAX: usize = 8;
 pub const BIND_PATIENCE_MS: u64 = 2_000;
 /// See [`BIND_PATIENCE_MS`].
 pub const BIND_RETRY_MS: u64 = 50;
+
+// --- tasks, raw dialect
+
+/// Largest payload of one result that is read; past it the result is dropped as malformed.
+/// As base64 or JSON it is what the largest client message (16 MiB by default) becomes
+/// with room to spare.
+pub const RAW_RESULT_BYTES: usize = 32 << 20;
+/// Bytes that a shard keeps for clients that are away, over all sessions. Each session has
+/// its own bound below this.
+pub const RAW_KEPT_SHARD_BYTES: u64 = 64 << 20;
+/// What a kept frame costs beside its payload: its place in the queue, its allocation. More
+/// than its header on the wire, so that what was kept fits into an outbox.
+pub const RAW_KEPT_FRAME_BYTES: usize = 64;
+/// How long a session waits for its client to come back, in milliseconds (contract: 60 s).
+pub const RAW_RESUME_MS: u64 = 60_000;
+
+const _: () = assert!(RAW_RESULT_BYTES < REPLY_BYTES);

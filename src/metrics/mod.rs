@@ -89,6 +89,8 @@ pub struct ResultCounters {
     pub late: Counter,
     /// Not the JSON of a result.
     pub malformed: Counter,
+    /// Came while its client was away, and there was no room to keep it (raw dialect).
+    pub lost: Counter,
 }
 
 /// The tasks route (`ringgate_sessions`, `ringgate_chunks_total`, …).
@@ -114,6 +116,8 @@ pub struct TaskMetrics {
     pub errors: Counter,
     /// Results by outcome.
     pub results: ResultCounters,
+    /// Bytes kept for clients that are away (raw dialect).
+    pub kept_bytes: Gauge,
 }
 
 /// The shard's broker (`ringgate_broker_…`, `ringgate_redis_…`).

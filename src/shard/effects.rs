@@ -35,7 +35,8 @@ impl Shard {
 
     fn carry_out_one(&mut self, action: Action) {
         match action {
-            Action::Send { to, text } => self.send(to, &text),
+            Action::Send { to, text } => self.send(to, Opcode::Text, &text),
+            Action::SendBinary { to, bytes } => self.send(to, Opcode::Binary, &bytes),
             Action::Broker(command) => self.broker.submit(command, &mut self.broker_events),
             Action::Pause(id) => self.set_paused(id, true),
             Action::Resume(id) => self.set_paused(id, false),
@@ -46,11 +47,11 @@ impl Shard {
     }
 
     /// A client that does not read is not sent more than its outbox holds.
-    fn send(&mut self, to: SocketId, text: &[u8]) {
+    fn send(&mut self, to: SocketId, opcode: Opcode, payload: &[u8]) {
         if self.wire.is_full(to) {
             return self.wire.close(to, CloseCode::SlowConsumer, "slow consumer", self.now.ms);
         }
-        if self.wire.gather(to, Opcode::Text, text) {
+        if self.wire.gather(to, opcode, payload) {
             self.metrics.connections.messages_out.inc();
             self.wire.hold_back_if_behind(to);
         }
@@ -64,11 +65,13 @@ impl Shard {
         }
         let mut event = Some(event);
         for route in &mut self.routes {
-            if let Handler::Tasks(tasks) = &mut route.handler
-                && let Some(unclaimed) = event.take()
-            {
-                event = tasks.on_event(unclaimed, self.now, &mut self.actions);
-            }
+            let Some(unclaimed) = event.take() else { break };
+            let (now, actions) = (self.now, &mut self.actions);
+            event = match &mut route.handler {
+                Handler::Tasks(tasks) => tasks.on_event(unclaimed, now, actions),
+                Handler::Raw(tasks) => tasks.on_event(unclaimed, now, actions),
+                Handler::Echo => Some(unclaimed),
+            };
         }
         // A result that nobody waits for any more.
         if let Some(BrokerEvent::Message { .. }) = event {

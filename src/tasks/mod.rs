@@ -7,7 +7,8 @@
 //!
 //! Reads downward: [`Tasks`] finds the session (for a client's message in `requests`),
 //! `session` decides, `chunks` remembers, `reply` and `task` write JSON; `command` and
-//! `result` read it.
+//! `result` read it. [`raw`] is the other dialect, beside all of that; ids, tickets, the
+//! table of sessions and [`Action`] serve both.
 
 mod chunks;
 mod command;
@@ -15,6 +16,7 @@ mod config;
 mod context;
 mod id;
 mod json;
+pub mod raw;
 mod reply;
 mod requests;
 mod result;
@@ -30,6 +32,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use config::TasksConfig;
+pub use id::{BadSessionId, SessionId};
 pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
 
 use crate::broker::{self, Event, Ticket};
@@ -53,6 +56,13 @@ pub enum Action {
         to: SocketId,
         /// JSON.
         text: Vec<u8>,
+    },
+    /// Send a binary message.
+    SendBinary {
+        /// As for a text.
+        to: SocketId,
+        /// Any bytes.
+        bytes: Vec<u8>,
     },
     /// Close a connection. Its [`Tasks::on_disconnect`] follows as for any other.
     Close {
@@ -86,7 +96,7 @@ pub struct Tasks {
     config: Arc<TasksConfig>,
     metrics: Arc<ShardMetrics>,
     route: RouteTag,
-    table: Table,
+    table: Table<Session>,
     connections: HashMap<SocketId, Connection>,
     wheel: Wheel,
     /// Slots whose deadline has come; kept for its allocation.

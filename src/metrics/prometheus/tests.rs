@@ -94,7 +94,7 @@ fn every_label_value_is_there_from_the_start() {
     };
     assert_eq!(of("refused"), Refused::ALL.len());
     assert_eq!(of("closed"), CloseCode::ALL.len());
-    assert_eq!(of("results"), 5);
+    assert_eq!(of("results"), 6);
     assert_eq!(of("sessions_ended"), 3);
 }
 

@@ -1,0 +1,36 @@
+//! ▢ The settings of one route of the raw dialect.
+
+use std::sync::Arc;
+
+/// Settings of a raw route, the same on every shard. Every number is at least one; zero
+/// counts as one where it would stop everything.
+#[derive(Clone, Debug)]
+pub struct RawConfig {
+    /// List to which tasks are appended. The workers must read the same.
+    pub queue_key: Arc<str>,
+    /// How long a task may take until its `done`, from its acceptance by the broker.
+    pub task_deadline_ms: u64,
+    /// Unfinished tasks of a session at which its socket is not read.
+    pub inflight: u32,
+    /// Sessions that one shard can have at once, those included whose client is away; at
+    /// most [`SESSIONS_MAX`](crate::tasks::SESSIONS_MAX).
+    pub sessions_per_shard: u32,
+    /// How long a session waits for its client to come back; 0: it does not.
+    pub resume_ms: u64,
+    /// Bytes that are kept for a client that is away. All of it is sent at once when the
+    /// client is back, so it must be well below what an outbox takes.
+    pub kept_bytes: usize,
+}
+
+impl Default for RawConfig {
+    fn default() -> Self {
+        Self {
+            queue_key: "raw_task_queue".into(),
+            task_deadline_ms: 60_000,
+            inflight: 64,
+            sessions_per_shard: 100_000,
+            resume_ms: crate::limits::RAW_RESUME_MS,
+            kept_bytes: 128 << 10,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! ▢ One raw session: the tasks of one connection, and of those that resume it.
+//!
+//! It is `confirmed` once its results will be heard, and has an owner while a client is
+//! connected; what it has to say while one of the two is missing is kept. A session whose
+//! client is away ends at `away_until_ms`.
+
+use std::sync::Arc;
+
+use super::context::Context;
+use super::kept::{Kept, KeptFrame};
+use super::reply::{self, ErrorCode, Frame};
+use super::result::WorkerResult;
+use super::task::{self, Data};
+use super::unfinished::{Told, Unfinished};
+use crate::broker::{Command, Error as BrokerError};
+use crate::ids::SocketId;
+use crate::tasks::id::SessionId;
+use crate::tasks::table::Named;
+use crate::tasks::ticket::{self, Purpose, SessionKey};
+
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// With every task done and every result delivered.
+    Complete,
+    /// With something open.
+    Abandoned,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    key: SessionKey,
+    id: SessionId,
+    channel: Arc<str>,
+    /// The client chose the id, so that it can come back to it.
+    named: bool,
+    owner: Option<SocketId>,
+    confirmed: bool,
+    resumed: bool,
+    tasks: Unfinished,
+    kept: Kept,
+    away_until_ms: Option<u64>,
+    /// Its owner is not read.
+    paused: bool,
+    armed_ms: Option<u64>,
+}
+
+impl Named for Session {
+    fn id(&self) -> &SessionId {
+        &self.id
+    }
+}
+
+impl Session {
+    /// A session that waits for its subscription, which [`subscribe`](Self::subscribe)
+    /// asks for. `named`: the id is the client's own.
+    pub fn new(key: SessionKey, id: SessionId, owner: SocketId, named: bool) -> Self {
+        Self {
+            key,
+            channel: id.channel(),
+            id,
+            named,
+            owner: Some(owner),
+            confirmed: false,
+            resumed: false,
+            tasks: Unfinished::default(),
+            kept: Kept::default(),
+            away_until_ms: None,
+            paused: false,
+            armed_ms: None,
+        }
+    }
+
+    /// Where its results are published.
+    pub fn channel(&self) -> &Arc<str> {
+        &self.channel
+    }
+
+    /// The socket of its client, unless that is away.
+    pub fn owner(&self) -> Option<SocketId> {
+        self.owner
+    }
+
+    /// Whether its client waits for something.
+    pub fn has_open_work(&self) -> bool {
+        !self.confirmed || self.tasks.len() > 0
+    }
+
+    /// Asks for its results. What is pushed after this is answered after it.
+    pub fn subscribe(&self, cx: &mut Context<'_>) {
+        cx.command(Command::Subscribe { channel: self.channel.clone() });
+    }
+
+    /// From now on `owner` is its client, and is sent what was kept.
+    pub fn resume(&mut self, owner: SocketId, cx: &mut Context<'_>) {
+        self.owner = Some(owner);
+        self.away_until_ms = None;
+        self.paused = false;
+        self.resumed = true;
+        if self.confirmed {
+            self.open(owner, cx);
+        }
+    }
+
+    /// Its client's connection is gone. Without a name and without anything to wait for
+    /// there is nothing to come back to.
+    pub fn leave(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        self.owner = None;
+        let worth_it = self.named || self.tasks.len() > 0 || !self.kept.is_empty();
+        if cx.config.resume_ms == 0 || !worth_it {
+            return Some(self.end(cx));
+        }
+        self.away_until_ms = Some(cx.now.ms.saturating_add(cx.config.resume_ms));
+        None
+    }
+
+    /// The client sent a message: a task.
+    pub fn task(&mut self, data: Data<'_>, cx: &mut Context<'_>) {
+        let seq = self.tasks.take();
+        let purpose = Purpose::Push(Unfinished::ordinal(seq));
+        let ticket = ticket::issue(cx.route, self.key, purpose);
+        let value = task::encode(&self.id, seq, data, cx.now.unix_ms, None);
+        cx.command(Command::Push { ticket, key: cx.config.queue_key.clone(), value });
+    }
+
+    /// The subscription is in force: for the first time, or again after a gap, of which
+    /// only a worker's own numbering can tell whether it swallowed results.
+    pub fn on_subscribed(&mut self, cx: &mut Context<'_>) {
+        if std::mem::replace(&mut self.confirmed, true) {
+            return;
+        }
+        if let Some(owner) = self.owner {
+            self.open(owner, cx);
+        }
+    }
+
+    /// There will be no results: the client is told.
+    pub fn on_subscribe_failed(&mut self, error: &BrokerError, cx: &mut Context<'_>) -> End {
+        if let Some(owner) = self.owner {
+            cx.metrics.errors.inc();
+            cx.send(owner, reply::error(ErrorCode::of(error), None));
+        }
+        self.end(cx);
+        End::Abandoned
+    }
+
+    /// The broker took a task.
+    pub fn on_pushed(&mut self, ordinal: u32, cx: &mut Context<'_>) {
+        let Some(seq) = self.tasks.seq_of(ordinal) else { return };
+        if self.tasks.accept(seq, cx.task_deadline_ms()) {
+            cx.metrics.chunks.inc();
+        }
+    }
+
+    /// The broker did not take a task.
+    pub fn on_push_failed(&mut self, ordinal: u32, error: &BrokerError, cx: &mut Context<'_>) {
+        let Some(seq) = self.tasks.seq_of(ordinal) else { return };
+        if self.tasks.refuse(seq) {
+            self.tell_error(reply::error(ErrorCode::of(error), Some(seq)), cx);
+        }
+    }
+
+    /// A worker published a result.
+    pub fn on_result(&mut self, result: &WorkerResult<'_>, cx: &mut Context<'_>) {
+        let results = &cx.metrics.results;
+        if result.session_id.as_ref().is_some_and(|id| **id != *self.id.as_str()) {
+            return results.orphaned.inc();
+        }
+        // Before anything changes: what cannot be delivered must not end its task.
+        let Ok(frame) = result.data.as_ref().map(|data| data.to_frame()).transpose() else {
+            return results.malformed.inc();
+        };
+        let deadline_ms = cx.task_deadline_ms();
+        match self.tasks.tell(result.seq, result.number, result.done, deadline_ms) {
+            Told::Unknown => results.orphaned.inc(),
+            Told::Ended => results.late.inc(),
+            Told::Repeated => results.duplicate.inc(),
+            Told::Next { skipped, early } => {
+                cx.metrics.chunks.add(u64::from(early));
+                if skipped > 0 {
+                    self.tell_error(reply::lost(skipped, Some(result.seq)), cx);
+                }
+                match frame {
+                    Some(frame) => self.tell(KeptFrame { frame, is_result: true }, cx),
+                    None => cx.metrics.results.delivered.inc(),
+                }
+            }
+        }
+    }
+
+    /// When [`on_deadline`](Self::on_deadline) is due, if that is earlier than what this
+    /// said before.
+    pub fn new_alarm_ms(&mut self) -> Option<u64> {
+        let next_ms = self.tasks.next_deadline_ms().into_iter().chain(self.away_until_ms).min()?;
+        if self.armed_ms.is_some_and(|armed_ms| armed_ms <= next_ms) {
+            return None;
+        }
+        self.armed_ms = Some(next_ms);
+        self.armed_ms
+    }
+
+    /// What [`new_alarm_ms`](Self::new_alarm_ms) asked for. Coming early is harmless.
+    pub fn on_deadline(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        self.armed_ms = None;
+        while let Some(seq) = self.tasks.expire_one(cx.now.ms) {
+            cx.metrics.chunks_expired.inc();
+            self.tell_error(reply::error(ErrorCode::Deadline, Some(seq)), cx);
+        }
+        let is_over = self.away_until_ms.is_some_and(|until_ms| until_ms <= cx.now.ms);
+        is_over.then(|| self.end(cx))
+    }
+
+    /// Whether its owner is to be read, where that has changed.
+    pub fn new_paused(&mut self, inflight: u32) -> Option<bool> {
+        self.owner?;
+        let paused = self.tasks.len() >= inflight as usize;
+        (std::mem::replace(&mut self.paused, paused) != paused).then_some(paused)
+    }
+
+    /// The open frame, and after it what was kept and how much could not be.
+    fn open(&mut self, owner: SocketId, cx: &mut Context<'_>) {
+        cx.send(owner, reply::open(&self.id, self.resumed, self.tasks.next_seq()));
+        let (frames, lost) = self.kept.take(cx);
+        for kept in frames {
+            cx.metrics.results.delivered.add(u64::from(kept.is_result));
+            cx.send(owner, kept.frame);
+        }
+        if lost > 0 {
+            cx.metrics.errors.inc();
+            cx.send(owner, reply::lost(lost, None));
+        }
+    }
+
+    fn tell_error(&mut self, frame: Frame, cx: &mut Context<'_>) {
+        cx.metrics.errors.inc();
+        self.tell(KeptFrame { frame, is_result: false }, cx);
+    }
+
+    fn tell(&mut self, message: KeptFrame, cx: &mut Context<'_>) {
+        match self.owner {
+            Some(owner) if self.confirmed => {
+                cx.metrics.results.delivered.add(u64::from(message.is_result));
+                cx.send(owner, message.frame);
+            }
+            _ => self.kept.keep(message, cx),
+        }
+    }
+
+    /// What is kept is lost, and everything that was counted on is counted off.
+    fn end(&mut self, cx: &mut Context<'_>) -> End {
+        let open = self.tasks.len() > 0 || !self.kept.is_empty();
+        let (frames, _) = self.kept.take(cx);
+        let results = frames.iter().filter(|kept| kept.is_result).count();
+        cx.metrics.results.lost.add(results as u64);
+        if open { End::Abandoned } else { End::Complete }
+    }
+}
