@@ -19,11 +19,12 @@ use crossbeam_channel::{self as channel, Receiver, Sender};
 use crate::{
     admin::{self, Admin, AdminState},
     broker::{
-        embedded::EmbeddedBroker,
+        embedded::{EmbeddedBroker, WorkerPort},
         redis::{Link, LinkLimits, Target},
     },
     clock::Clock,
-    config::{Config, RouteKind, TasksRoute},
+    config::{Config, Dialect, RouteKind, TasksRoute},
+    limits,
     metrics::ShardMetrics,
     ring::{Ring, RingOptions, Waker},
     rt,
@@ -31,7 +32,10 @@ use crate::{
         Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
         admission::Places, broker::BrokerPort, listener,
     },
-    tasks::{RouteTag, Tasks, TasksConfig},
+    tasks::{
+        RouteTag, Tasks, TasksConfig,
+        raw::{RawConfig, RawTasks},
+    },
     worker::{self, Tally, WorkOptions},
 };
 
@@ -204,6 +208,12 @@ impl Gateway {
         &self.metrics
     }
 
+    /// A worker's end of the embedded broker, for workers inside this process; `None` where
+    /// there is Redis. A raw route has no other workers without Redis.
+    pub fn worker_port(&self) -> Option<WorkerPort> {
+        self.embedded.as_ref().map(|embedded| embedded.broker.worker_port())
+    }
+
     /// A handle to end it with.
     pub fn ender(&self) -> Ender {
         Ender { shared: self.shared.clone(), wakers: self.wakers.clone() }
@@ -357,12 +367,33 @@ impl ShardSeed {
                 RouteKind::Echo => Handler::Echo,
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
-                    let config = Arc::new(tasks_config(tasks));
-                    Handler::Tasks(Box::new(Tasks::new(config, self.metrics.clone(), tag)))
+                    let metrics = self.metrics.clone();
+                    match tasks.dialect {
+                        Dialect::Asr => {
+                            let config = Arc::new(tasks_config(tasks));
+                            Handler::Tasks(Box::new(Tasks::new(config, metrics, tag)))
+                        }
+                        Dialect::Raw => {
+                            let config = Arc::new(self.raw_config(tasks));
+                            Handler::Raw(Box::new(RawTasks::new(config, metrics, tag)))
+                        }
+                    }
                 }
             },
         };
         self.config.routes.iter().enumerate().map(route).collect()
+    }
+
+    fn raw_config(&self, route: &TasksRoute) -> RawConfig {
+        RawConfig {
+            queue_key: route.queue_key.clone(),
+            task_deadline_ms: route.chunk_deadline_ms,
+            inflight: bounded(route.inflight),
+            sessions_per_shard: bounded(route.sessions_per_shard),
+            resume_ms: limits::RAW_RESUME_MS,
+            // Sent in one piece to a client that is back, which is not slow on that account.
+            kept_bytes: self.config.limits.outbox_bytes / 2,
+        }
     }
 
     fn options(&self) -> ShardOptions {
@@ -403,14 +434,14 @@ fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The queues that the built-in worker serves, each once.
+/// The queues that the built-in worker serves, each once: those of audio.
 fn queues(config: &Config) -> Vec<&str> {
     let mut keys: Vec<&str> = config
         .routes
         .iter()
         .filter_map(|route| match &route.kind {
-            RouteKind::Tasks(tasks) => Some(&*tasks.queue_key),
-            RouteKind::Echo => None,
+            RouteKind::Tasks(tasks) if tasks.dialect == Dialect::Asr => Some(&*tasks.queue_key),
+            RouteKind::Tasks(_) | RouteKind::Echo => None,
         })
         .collect();
     keys.sort_unstable();

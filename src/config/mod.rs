@@ -30,7 +30,9 @@ pub use error::{ConfigError, Problem};
 pub use kind::{Kind, Range, Store, Words};
 pub use redis_url::RedisUrl;
 pub use resolve::{EffectiveValue, Flags, resolve_flags};
-pub use route::{ROUTE_SETTINGS, Route, RouteDraft, RouteKind, TASKS_SETTINGS, TasksRoute};
+pub use route::{
+    Dialect, ROUTE_SETTINGS, Route, RouteDraft, RouteKind, TASKS_SETTINGS, TasksRoute,
+};
 pub use setting::{Change, ENVIRONMENT_PREFIX, Setting};
 pub use source::Source;
 

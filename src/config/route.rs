@@ -37,9 +37,20 @@ impl RouteKind {
     }
 }
 
+/// The protocol that the clients of a tasks route speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// Sessions of numbered audio chunks, with acks and a merged result.
+    Asr,
+    /// Every message is a task, every result a message.
+    Raw,
+}
+
 /// A tasks route on a list, one subscription per session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TasksRoute {
+    /// What its clients and workers speak.
+    pub dialect: Dialect,
     /// The list that the workers read.
     pub queue_key: Arc<str>,
     /// How long a worker has for one chunk.
@@ -80,9 +91,11 @@ pub const ROUTE_SETTINGS: &[Setting<RouteDraft>] = &[
 pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
     of_route(
         "dialect",
-        Kind::Word(Words { known: &["asr"], later: &["raw"] }, |_, _| {}),
+        Kind::Word(Words { known: &["asr", "raw"], later: &[] }, |r, v| {
+            r.dialect = if v == "raw" { Dialect::Raw } else { Dialect::Asr };
+        }),
         Some("asr"),
-        "Protocol of its clients",
+        "Protocol of its clients: asr has sessions of audio chunks, raw has any messages",
     ),
     of_route(
         "queue.mode",
@@ -268,6 +281,7 @@ impl TasksRoute {
     /// Every field is overwritten out of the table, by its default at least.
     fn blank() -> Self {
         Self {
+            dialect: Dialect::Asr,
             queue_key: "".into(),
             chunk_deadline_ms: 0,
             finish_deadline_ms: 0,

@@ -28,7 +28,7 @@ fn what_comes_later_is_refused_with_what_is_known() {
     let tasks = |text: &str| error(&format!("kind = \"tasks\"\n{text}"));
     assert_all(&tasks("queue = { mode = \"stream\" }"), &["queue.mode", "planned", "\"list\""]);
     assert_all(&tasks("results = \"per-shard\""), &["planned", "\"per-session\""]);
-    assert_all(&tasks("dialect = \"raw\""), &["planned", "\"asr\""]);
+    assert_all(&tasks("dialect = \"tts\""), &["not known", "\"asr\"", "\"raw\""]);
     assert_all(&tasks("queue_high = 5000"), &["route[0].queue_high", "planned"]);
     assert_all(&error("kind = \"ducks\""), &["not known", "\"tasks\", \"echo\""]);
 }
