@@ -391,8 +391,9 @@ impl ShardSeed {
             inflight: bounded(route.inflight),
             sessions_per_shard: bounded(route.sessions_per_shard),
             resume_ms: limits::RAW_RESUME_MS,
-            // Sent in one piece to a client that is back, which is not slow on that account.
-            kept_bytes: self.config.limits.outbox_bytes / 2,
+            // Half, so that the last message before the bound does not meet a full outbox.
+            unread_bytes: self.config.limits.outbox_bytes / 2,
+            kept_bytes: self.config.limits.outbox_bytes.saturating_mul(limits::RAW_KEPT_OUTBOXES),
         }
     }
 

@@ -195,12 +195,16 @@ pub const BIND_RETRY_MS: u64 = 50;
 /// As base64 or JSON it is what the largest client message (16 MiB by default) becomes
 /// with room to spare.
 pub const RAW_RESULT_BYTES: usize = 32 << 20;
-/// Bytes that a shard keeps for clients that are away, over all sessions. Each session has
+/// Bytes that a shard keeps for clients that are behind or away, over all sessions. Each session has
 /// its own bound below this.
 pub const RAW_KEPT_SHARD_BYTES: u64 = 64 << 20;
-/// What a kept frame costs beside its payload: its place in the queue, its allocation. More
-/// than its header on the wire, so that what was kept fits into an outbox.
+/// What a kept frame costs beside its payload: its place in the queue, its allocation.
 pub const RAW_KEPT_FRAME_BYTES: usize = 64;
+/// Outboxes (`outbox_bytes`) that a session keeps for a client that is behind or away: with
+/// the default of 256 KiB it is 4 MiB, all that one turn can bring from Redis.
+pub const RAW_KEPT_OUTBOXES: usize = 16;
+/// Longest header of a frame from server to client (RFC 6455 section 5.2).
+pub const FRAME_HEADER_BYTES_MAX: usize = 10;
 /// How long a session waits for its client to come back, in milliseconds (contract: 60 s).
 pub const RAW_RESUME_MS: u64 = 60_000;
 

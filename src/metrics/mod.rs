@@ -89,7 +89,8 @@ pub struct ResultCounters {
     pub late: Counter,
     /// Not the JSON of a result.
     pub malformed: Counter,
-    /// Came while its client was away, and there was no room to keep it (raw dialect).
+    /// There was no room to keep it for its client, or the client did not come back for it
+    /// (raw dialect).
     pub lost: Counter,
 }
 
@@ -116,7 +117,7 @@ pub struct TaskMetrics {
     pub errors: Counter,
     /// Results by outcome.
     pub results: ResultCounters,
-    /// Bytes kept for clients that are away (raw dialect).
+    /// Bytes kept for clients that are behind or away (raw dialect).
     pub kept_bytes: Gauge,
 }
 

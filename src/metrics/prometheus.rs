@@ -120,7 +120,7 @@ const GAUGES: [Family; 10] = [
     ("outbox_bytes", "Bytes waiting to be written to clients.", |m| {
         m.connections.outbox_bytes.get()
     }),
-    ("kept_bytes", "Bytes of results kept for raw clients that are away.", |m| {
+    ("kept_bytes", "Bytes kept for raw clients that are behind or away.", |m| {
         m.tasks.kept_bytes.get()
     }),
     ("held_bytes", "Bytes of partial frames and fragmented messages.", |m| {

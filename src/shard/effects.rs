@@ -11,10 +11,15 @@ use crate::{
 impl Shard {
     /// Carries out actions and hands on the broker's answers until there are none. `true`:
     /// there were some. It ends, because a round without the outside only fails commands,
-    /// and a failed command asks for nothing.
+    /// and a failed command asks for nothing; and because each round of a backlog fills an
+    /// outbox, or ends it.
     pub(super) fn carry_out(&mut self) -> bool {
         let mut any = false;
-        while !self.actions.is_empty() || !self.broker_events.is_empty() {
+        loop {
+            self.tell_drained();
+            if self.actions.is_empty() && self.broker_events.is_empty() {
+                return any;
+            }
             any = true;
             let mut actions = std::mem::take(&mut self.actions);
             for action in actions.drain(..) {
@@ -30,7 +35,17 @@ impl Shard {
                 self.broker_events = events;
             }
         }
-        any
+    }
+
+    /// Routes hear of the outboxes about which they asked.
+    fn tell_drained(&mut self) {
+        while let Some(id) = self.wire.next_drained() {
+            for route in &mut self.routes {
+                if let Handler::Raw(tasks) = &mut route.handler {
+                    tasks.on_drained(id, self.now, &mut self.actions);
+                }
+            }
+        }
     }
 
     fn carry_out_one(&mut self, action: Action) {
@@ -38,6 +53,7 @@ impl Shard {
             Action::Send { to, text } => self.send(to, Opcode::Text, &text),
             Action::SendBinary { to, bytes } => self.send(to, Opcode::Binary, &bytes),
             Action::Broker(command) => self.broker.submit(command, &mut self.broker_events),
+            Action::AwaitDrain(id) => self.wire.await_drain(id),
             Action::Pause(id) => self.set_paused(id, true),
             Action::Resume(id) => self.set_paused(id, false),
             Action::Close { socket, code, reason } => {

@@ -75,6 +75,9 @@ pub enum Action {
     },
     /// Submit a command.
     Broker(broker::Command),
+    /// Call `on_drained` of the route when the outbox of a socket is nearly empty. Once; it
+    /// may be so already.
+    AwaitDrain(SocketId),
     /// Stop reading a socket. What was read already is still taken.
     Pause(SocketId),
     /// Read it again.

@@ -17,8 +17,10 @@ pub struct RawConfig {
     pub sessions_per_shard: u32,
     /// How long a session waits for its client to come back; 0: it does not.
     pub resume_ms: u64,
-    /// Bytes that are kept for a client that is away. All of it is sent at once when the
-    /// client is back, so it must be well below what an outbox takes.
+    /// Bytes with which a client may be behind before its messages wait in the session.
+    pub unread_bytes: usize,
+    /// Bytes that wait in a session for a client that is behind or away. Past it a client
+    /// that is behind is closed, and what comes for one that is away is dropped.
     pub kept_bytes: usize,
 }
 
@@ -30,7 +32,8 @@ impl Default for RawConfig {
             inflight: 64,
             sessions_per_shard: 100_000,
             resume_ms: crate::limits::RAW_RESUME_MS,
-            kept_bytes: 128 << 10,
+            unread_bytes: 128 << 10,
+            kept_bytes: 4 << 20,
         }
     }
 }

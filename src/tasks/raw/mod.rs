@@ -12,6 +12,7 @@
 
 mod config;
 mod context;
+mod flow;
 mod kept;
 mod reply;
 mod result;
@@ -218,6 +219,15 @@ impl RawTasks {
         self.with(slot, now, actions, Session::leave);
     }
 
+    /// What [`Action::AwaitDrain`] asked for.
+    pub fn on_drained(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
+        let Some(&slot) = self.owned.get(&socket) else { return };
+        self.with(slot, now, actions, |session, cx| {
+            session.on_drained(cx);
+            None
+        });
+    }
+
     /// To be called about every 250 ms: deadlines of tasks, and of clients that are away.
     pub fn on_tick(&mut self, now: Now, actions: &mut Vec<Action>) {
         let mut due = std::mem::take(&mut self.due);
@@ -246,7 +256,16 @@ impl RawTasks {
         let Some(session) = self.table.get_mut(slot) else { return };
         let (config, metrics) = (&*self.config, &self.metrics.tasks);
         let mut cx = Context { config, metrics, now, route: self.route, actions };
-        if let Some(end) = change(session, &mut cx) {
+        let mut end = change(session, &mut cx);
+        if end.is_none()
+            && let Some(socket) = session.take_slow_owner()
+        {
+            self.owned.remove(&socket);
+            end = session.leave(&mut cx);
+            let code = CloseCode::SlowConsumer;
+            cx.actions.push(Action::Close { socket, code, reason: "slow consumer" });
+        }
+        if let Some(end) = end {
             return self.end(slot, end, actions);
         }
         if let Some(deadline_ms) = session.new_alarm_ms() {

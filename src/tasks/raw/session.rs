@@ -1,12 +1,13 @@
 //! ▢ One raw session: the tasks of one connection, and of those that resume it.
 //!
 //! It is `confirmed` once its results will be heard, and has an owner while a client is
-//! connected; what it has to say while one of the two is missing is kept. A session whose
-//! client is away ends at `away_until_ms`.
+//! connected; what it has to say while one of the two is missing, or while the client is
+//! behind with reading, is kept. A session whose client is away ends at `away_until_ms`.
 
 use std::sync::Arc;
 
 use super::context::Context;
+use super::flow::Flow;
 use super::kept::{Kept, KeptFrame};
 use super::reply::{self, ErrorCode, Frame};
 use super::result::WorkerResult;
@@ -14,6 +15,8 @@ use super::task::{self, Data};
 use super::unfinished::{Told, Unfinished};
 use crate::broker::{Command, Error as BrokerError};
 use crate::ids::SocketId;
+use crate::limits::FRAME_HEADER_BYTES_MAX;
+use crate::tasks::Action;
 use crate::tasks::id::SessionId;
 use crate::tasks::table::Named;
 use crate::tasks::ticket::{self, Purpose, SessionKey};
@@ -40,6 +43,10 @@ pub struct Session {
     resumed: bool,
     tasks: Unfinished,
     kept: Kept,
+    /// How far its owner is behind.
+    flow: Flow,
+    /// It is so far behind that something had to be dropped.
+    too_slow: bool,
     away_until_ms: Option<u64>,
     /// Its owner is not read.
     paused: bool,
@@ -66,6 +73,8 @@ impl Session {
             resumed: false,
             tasks: Unfinished::default(),
             kept: Kept::default(),
+            flow: Flow::default(),
+            too_slow: false,
             away_until_ms: None,
             paused: false,
             armed_ms: None,
@@ -97,6 +106,7 @@ impl Session {
         self.owner = Some(owner);
         self.away_until_ms = None;
         self.paused = false;
+        self.flow = Flow::default();
         self.resumed = true;
         if self.confirmed {
             self.open(owner, cx);
@@ -139,7 +149,7 @@ impl Session {
     pub fn on_subscribe_failed(&mut self, error: &BrokerError, cx: &mut Context<'_>) -> End {
         if let Some(owner) = self.owner {
             cx.metrics.errors.inc();
-            cx.send(owner, reply::error(ErrorCode::of(error), None));
+            self.send(owner, reply::error(ErrorCode::of(error), None), cx);
         }
         self.end(cx);
         End::Abandoned
@@ -218,17 +228,40 @@ impl Session {
         (std::mem::replace(&mut self.paused, paused) != paused).then_some(paused)
     }
 
-    /// The open frame, and after it what was kept and how much could not be.
+    /// The owner has read nearly all that it was sent.
+    pub fn on_drained(&mut self, cx: &mut Context<'_>) {
+        self.flow.drained();
+        self.send_kept(cx);
+    }
+
+    /// The owner, if it has just fallen so far behind that it is to be closed.
+    pub fn take_slow_owner(&mut self) -> Option<SocketId> {
+        let too_slow = std::mem::take(&mut self.too_slow);
+        self.owner.filter(|_| too_slow)
+    }
+
+    /// The open frame, and after it what was kept.
     fn open(&mut self, owner: SocketId, cx: &mut Context<'_>) {
-        cx.send(owner, reply::open(&self.id, self.resumed, self.tasks.next_seq()));
-        let (frames, lost) = self.kept.take(cx);
-        for kept in frames {
+        let open = reply::open(&self.id, self.resumed, self.tasks.next_seq());
+        self.send(owner, open, cx);
+        self.send_kept(cx);
+    }
+
+    /// What was kept, as far as the client keeps up, and after it how much could not be.
+    fn send_kept(&mut self, cx: &mut Context<'_>) {
+        let Some(owner) = self.owner.filter(|_| self.confirmed) else { return };
+        while !self.flow.is_full() {
+            let Some(kept) = self.kept.take_next(cx) else { break };
             cx.metrics.results.delivered.add(u64::from(kept.is_result));
-            cx.send(owner, kept.frame);
+            self.send(owner, kept.frame, cx);
         }
+        if self.flow.is_full() {
+            return;
+        }
+        let lost = self.kept.take_lost();
         if lost > 0 {
             cx.metrics.errors.inc();
-            cx.send(owner, reply::lost(lost, None));
+            self.send(owner, reply::lost(lost, None), cx);
         }
     }
 
@@ -238,21 +271,33 @@ impl Session {
     }
 
     fn tell(&mut self, message: KeptFrame, cx: &mut Context<'_>) {
+        let is_next = self.confirmed && self.kept.is_empty() && !self.flow.is_full();
         match self.owner {
-            Some(owner) if self.confirmed => {
+            Some(owner) if is_next => {
                 cx.metrics.results.delivered.add(u64::from(message.is_result));
-                cx.send(owner, message.frame);
+                self.send(owner, message.frame, cx);
             }
-            _ => self.kept.keep(message, cx),
+            // One that is still being told what it missed while it was away is not slow.
+            owner => {
+                let was_losing = self.kept.has_lost();
+                self.kept.keep(message, cx);
+                self.too_slow |= owner.is_some() && self.kept.has_lost() && !was_losing;
+            }
+        }
+    }
+
+    fn send(&mut self, owner: SocketId, frame: Frame, cx: &mut Context<'_>) {
+        let bytes = frame.len().saturating_add(FRAME_HEADER_BYTES_MAX);
+        cx.send(owner, frame);
+        if self.flow.sent(bytes, cx.config.unread_bytes) {
+            cx.actions.push(Action::AwaitDrain(owner));
         }
     }
 
     /// What is kept is lost, and everything that was counted on is counted off.
     fn end(&mut self, cx: &mut Context<'_>) -> End {
         let open = self.tasks.len() > 0 || !self.kept.is_empty();
-        let (frames, _) = self.kept.take(cx);
-        let results = frames.iter().filter(|kept| kept.is_result).count();
-        cx.metrics.results.lost.add(results as u64);
+        self.kept.abandon(cx);
         if open { End::Abandoned } else { End::Complete }
     }
 }

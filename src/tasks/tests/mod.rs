@@ -191,6 +191,7 @@ impl World {
                     self.sent.push((to, message));
                 }
                 Action::SendBinary { .. } => panic!("this dialect has text only"),
+                Action::AwaitDrain(_) => panic!("this dialect waits for nobody"),
                 Action::Close { socket, code, .. } => self.closed.push((socket, code)),
                 Action::Broker(command) => {
                     self.subscribes += usize::from(matches!(command, Ask::Subscribe { .. }));

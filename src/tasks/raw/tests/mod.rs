@@ -42,6 +42,8 @@ pub struct World {
     pub sent: Vec<(SocketId, Heard)>,
     pub closed: Vec<(SocketId, CloseCode)>,
     pub paused: BTreeSet<SocketId>,
+    /// Whose outbox is full.
+    pub awaited: BTreeSet<SocketId>,
 }
 
 impl World {
@@ -60,6 +62,7 @@ impl World {
             sent: Vec::new(),
             closed: Vec::new(),
             paused: BTreeSet::new(),
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -93,6 +96,15 @@ impl World {
         self.tasks.on_disconnect(socket, self.now, &mut actions);
         self.carry_out(actions);
         self.paused.remove(&socket);
+    }
+
+    /// A client has read what it was sent.
+    pub fn drain(&mut self, socket: SocketId) {
+        if self.awaited.remove(&socket) {
+            let mut actions = Vec::new();
+            self.tasks.on_drained(socket, self.now, &mut actions);
+            self.carry_out(actions);
+        }
     }
 
     /// Time passes, in steps of the shard's tick.
@@ -178,6 +190,9 @@ impl World {
                 Action::SendBinary { to, bytes } => self.sent.push((to, Heard::Binary(bytes))),
                 Action::Close { socket, code, .. } => self.closed.push((socket, code)),
                 Action::Broker(command) => self.submitted.push_back(command),
+                Action::AwaitDrain(socket) => {
+                    assert!(self.awaited.insert(socket), "asked twice");
+                }
                 Action::Pause(socket) => assert!(self.paused.insert(socket), "paused twice"),
                 Action::Resume(socket) => assert!(self.paused.remove(&socket), "not paused"),
             }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 const SESSIONS: [&str; 2] = ["a", "b.2"];
+const UNREAD_BYTES: usize = 300;
 const KEPT_BYTES: usize = 1_000;
 
 #[derive(Clone, Debug)]
@@ -37,6 +38,10 @@ enum Step {
         bytes: Vec<u8>,
     },
     RefusePushes(bool),
+    /// A client has read what it was sent.
+    Drain {
+        session: usize,
+    },
     Pass {
         ms: u64,
     },
@@ -56,6 +61,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(nth, bytes, done, numbered)| Step::Work { nth, bytes, done, numbered }),
         2 => (session(), bytes()).prop_map(|(session, bytes)| Step::Junk { session, bytes }),
         2 => prop::bool::weighted(0.3).prop_map(Step::RefusePushes),
+        10 => session().prop_map(|session| Step::Drain { session }),
         3 => (0..3_000u64).prop_map(|ms| Step::Pass { ms }),
     ]
 }
@@ -89,6 +95,7 @@ impl Watched {
             task_deadline_ms: 2_000,
             inflight: 3,
             resume_ms: 4_000,
+            unread_bytes: UNREAD_BYTES,
             kept_bytes: KEPT_BYTES,
             ..RawConfig::default()
         });
@@ -130,6 +137,11 @@ impl Watched {
             }
             Step::RefusePushes(refuse) => {
                 self.world.refuse_with = refuse.then_some(BrokerError::Full);
+            }
+            Step::Drain { session } => {
+                if let Some(socket) = self.stories[SESSIONS[session]].socket {
+                    self.world.drain(socket);
+                }
             }
             Step::Pass { ms } => self.world.pass(ms),
         }
@@ -185,6 +197,18 @@ impl Watched {
         }
     }
 
+    /// A client that did not read and was closed for it is gone, once it has had what was
+    /// sent before that.
+    fn bury_slow(&mut self) {
+        for (socket, code) in std::mem::take(&mut self.world.closed) {
+            assert_eq!(code, CloseCode::SlowConsumer);
+            self.world.disconnect(socket);
+            for story in self.stories.values_mut() {
+                story.socket.take_if(|its| *its == socket);
+            }
+        }
+    }
+
     fn check(&mut self) {
         for (to, message) in std::mem::take(&mut self.world.sent) {
             let (_, story) = self
@@ -206,6 +230,7 @@ impl Watched {
             }
             assert!(story.opened, "the open frame is the first");
         }
+        self.bury_slow();
         let metrics = &self.world.metrics.tasks;
         assert!(metrics.kept_bytes.get() <= (KEPT_BYTES * SESSIONS.len()) as u64);
         let open = self.stories.values().filter(|story| story.socket.is_some()).count() as u64;

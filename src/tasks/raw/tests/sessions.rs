@@ -361,3 +361,48 @@ fn what_is_not_this_routes_is_given_back() {
         assert_eq!(given_back, Some(event));
     }
 }
+
+#[test]
+fn what_a_client_behind_cannot_take_waits_for_it() {
+    let one = 1 + crate::limits::FRAME_HEADER_BYTES_MAX;
+    let mut world = World::new(RawConfig { unread_bytes: 2 * one, ..RawConfig::default() });
+    world.connected(client(), "s");
+    world.drain(client());
+    world.say(client(), &text("a"));
+    world.settle();
+    for data in ["1", "2", "3", "4", "5"] {
+        world.publish("s", json!({"seq": 0, "data": data}));
+    }
+    for expected in [vec![text("1"), text("2")], vec![text("3"), text("4")], vec![text("5")]] {
+        assert_eq!(world.heard(client()), expected);
+        world.drain(client());
+    }
+    world.publish("s", json!({"seq": 0, "data": "6", "done": true}));
+    assert_eq!(world.heard(client()), [text("6")]);
+    let metrics = &world.metrics.tasks;
+    assert_eq!((metrics.results.delivered.get(), metrics.kept_bytes.get()), (6, 0));
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_and_may_come_back() {
+    let kept_bytes = 2 * (1 + crate::limits::RAW_KEPT_FRAME_BYTES);
+    let mut world = World::new(RawConfig { unread_bytes: 1, kept_bytes, ..RawConfig::default() });
+    world.connected(client(), "s");
+    world.say(client(), &text("a"));
+    world.settle();
+    for data in ["1", "2", "3", "4"] {
+        world.publish("s", json!({"seq": 0, "data": data}));
+    }
+    assert_eq!(world.closed, [(client(), CloseCode::SlowConsumer)]);
+    world.disconnect(client());
+    world.connect(socket(2), Some("session=s"));
+    let mut heard = world.heard(socket(2));
+    while !world.awaited.is_empty() {
+        world.awaited.remove(&client());
+        world.drain(socket(2));
+        heard.extend(world.heard(socket(2)));
+    }
+    assert_eq!(heard[..3], [opened("s", true, 1), text("1"), text("2")]);
+    assert_eq!(error_of(&heard[3]), json!({"type": "error", "code": "lost", "count": 2}));
+    assert_eq!(heard.len(), 4);
+}
