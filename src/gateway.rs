@@ -273,6 +273,12 @@ impl Embedded {
         let broker = Arc::new(EmbeddedBroker::start().map_err(problem)?);
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
+        for route in raw_routes(config) {
+            log::warn!(
+                "route {route}: the built-in worker is for audio; without Redis nobody \
+                answers here"
+            );
+        }
         for key in queues(config) {
             for _ in 0..config.worker.concurrency {
                 let (port, index) = (broker.worker_port(), workers.len());
@@ -448,6 +454,13 @@ fn queues(config: &Config) -> Vec<&str> {
     keys.sort_unstable();
     keys.dedup();
     keys
+}
+
+/// Paths of the routes whose tasks the built-in worker does not know.
+fn raw_routes(config: &Config) -> impl Iterator<Item = &str> {
+    let is_raw =
+        |kind: &RouteKind| matches!(kind, RouteKind::Tasks(tasks) if tasks.dialect == Dialect::Raw);
+    config.routes.iter().filter(move |route| is_raw(&route.kind)).map(|route| route.path.as_str())
 }
 
 /// One shard's part of the accept rate; the first ones carry the remainder.
