@@ -3,6 +3,8 @@
 //! What `serve` and `demo` run, and what the tests start in their own process. Nothing of
 //! the data path is here.
 
+mod raw;
+
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -19,12 +21,12 @@ use crossbeam_channel::{self as channel, Receiver, Sender};
 use crate::{
     admin::{self, Admin, AdminState},
     broker::{
-        embedded::{EmbeddedBroker, WorkerPort},
+        embedded::EmbeddedBroker,
         redis::{Link, LinkLimits, Target},
     },
     clock::Clock,
-    config::{Config, Dialect, RouteKind, TasksRoute},
-    limits,
+    config::{Config, Dialect, Results, RouteKind, TasksRoute},
+    ids::NodeId,
     metrics::ShardMetrics,
     ring::{Ring, RingOptions, Waker},
     rt,
@@ -32,16 +34,14 @@ use crate::{
         Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
         admission::Places, broker::BrokerPort, listener,
     },
-    tasks::{
-        RouteTag, Tasks, TasksConfig,
-        raw::{RawConfig, RawTasks},
-    },
+    tasks::{OpenIds, RouteTag, Tasks, TasksConfig, raw::RawTasks},
     worker::{self, Tally, WorkOptions},
 };
 
 /// A running gateway. Ends when it is drained; dropping it does not end it.
 pub struct Gateway {
     address: SocketAddr,
+    node: NodeId,
     shared: Shared,
     wakers: Vec<Waker>,
     metrics: Vec<Arc<ShardMetrics>>,
@@ -100,8 +100,10 @@ impl Gateway {
         };
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
+        let node = NodeId::random();
         let mut gateway = Self {
             address,
+            node,
             shared,
             wakers: Vec::new(),
             metrics,
@@ -112,6 +114,7 @@ impl Gateway {
         };
         for (index, listener) in listeners.into_iter().enumerate() {
             let seed = ShardSeed {
+                node,
                 index,
                 core: config.cores[index],
                 listener,
@@ -180,6 +183,7 @@ impl Gateway {
         let Some(listen) = config.admin else { return Ok(()) };
         let ender = self.ender();
         let state = AdminState {
+            node: self.node,
             metrics: self.metrics.clone(),
             draining: self.shared.draining.clone(),
             config_json,
@@ -198,6 +202,11 @@ impl Gateway {
         self.address
     }
 
+    /// Its name among the gateways that share its Redis.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
     /// Where the admin port listens, where there is one.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::local_addr)
@@ -206,12 +215,6 @@ impl Gateway {
     /// The counters of each shard.
     pub fn metrics(&self) -> &[Arc<ShardMetrics>] {
         &self.metrics
-    }
-
-    /// A worker's end of the embedded broker, for workers inside this process; `None` where
-    /// there is Redis. A raw route has no other workers without Redis.
-    pub fn worker_port(&self) -> Option<WorkerPort> {
-        self.embedded.as_ref().map(|embedded| embedded.broker.worker_port())
     }
 
     /// A handle to end it with.
@@ -273,12 +276,7 @@ impl Embedded {
         let broker = Arc::new(EmbeddedBroker::start().map_err(problem)?);
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
-        for route in raw_routes(config) {
-            log::warn!(
-                "route {route}: the built-in worker is for audio; without Redis nobody \
-                answers here"
-            );
-        }
+        raw::warn_without_workers(config);
         for key in queues(config) {
             for _ in 0..config.worker.concurrency {
                 let (port, index) = (broker.worker_port(), workers.len());
@@ -303,6 +301,7 @@ impl Embedded {
 
 /// What a shard grows from, on its own thread.
 struct ShardSeed {
+    node: NodeId,
     index: usize,
     core: usize,
     listener: OwnedFd,
@@ -367,21 +366,24 @@ impl ShardSeed {
     }
 
     fn routes(&self) -> Vec<Route> {
+        let open_ids = OpenIds::default();
         let route = |(index, route): (usize, &crate::config::Route)| Route {
             path: route.path.clone(),
             handler: match &route.kind {
                 RouteKind::Echo => Handler::Echo,
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
-                    let metrics = self.metrics.clone();
+                    let (metrics, ids) = (self.metrics.clone(), open_ids.clone());
                     match tasks.dialect {
                         Dialect::Asr => {
-                            let config = Arc::new(tasks_config(tasks));
-                            Handler::Tasks(Box::new(Tasks::new(config, metrics, tag)))
+                            let config = Arc::new(self.tasks_config(tasks));
+                            let tasks = Tasks::new(config, metrics, tag).with_open_ids(ids);
+                            Handler::Tasks(Box::new(tasks))
                         }
                         Dialect::Raw => {
-                            let config = Arc::new(self.raw_config(tasks));
-                            Handler::Raw(Box::new(RawTasks::new(config, metrics, tag)))
+                            let channel = self.node.results_channel(self.index);
+                            let config = Arc::new(raw::config(&self.config, tasks, &channel));
+                            Handler::Raw(Box::new(RawTasks::new(config, metrics, tag, ids)))
                         }
                     }
                 }
@@ -390,16 +392,28 @@ impl ShardSeed {
         self.config.routes.iter().enumerate().map(route).collect()
     }
 
-    fn raw_config(&self, route: &TasksRoute) -> RawConfig {
-        RawConfig {
+    fn tasks_config(&self, route: &TasksRoute) -> TasksConfig {
+        let Config { limits, timing, .. } = &self.config;
+        let reply_to = match route.results {
+            Results::PerSession => None,
+            Results::PerShard => Some(self.node.results_channel(self.index).into()),
+        };
+        TasksConfig {
             queue_key: route.queue_key.clone(),
-            task_deadline_ms: route.chunk_deadline_ms,
+            reply_to,
+            chunk_deadline_ms: route.chunk_deadline_ms,
+            finish_deadline_ms: route.finish_deadline_ms,
+            resume_ms: route.resume_ms,
+            detached_per_shard: bounded(route.detached_per_shard),
             inflight: bounded(route.inflight),
+            sessions_per_connection: bounded(route.sessions_per_connection),
             sessions_per_shard: bounded(route.sessions_per_shard),
-            resume_ms: limits::RAW_RESUME_MS,
-            // Half, so that the last message before the bound does not meet a full outbox.
-            unread_bytes: self.config.limits.outbox_bytes / 2,
-            kept_bytes: self.config.limits.outbox_bytes.saturating_mul(limits::RAW_KEPT_OUTBOXES),
+            chunks_per_session: bounded(route.chunks_per_session),
+            session_text_bytes: route.session_text_bytes,
+            text_bytes_per_shard: route.text_bytes_per_shard,
+            outbox_bytes: limits.outbox_bytes,
+            unread_ms: timing.unread_ms,
+            merge_separator: route.merge_separator.clone(),
         }
     }
 
@@ -422,20 +436,6 @@ impl ShardSeed {
     }
 }
 
-fn tasks_config(route: &TasksRoute) -> TasksConfig {
-    TasksConfig {
-        queue_key: route.queue_key.clone(),
-        chunk_deadline_ms: route.chunk_deadline_ms,
-        finish_deadline_ms: route.finish_deadline_ms,
-        inflight: bounded(route.inflight),
-        sessions_per_connection: bounded(route.sessions_per_connection),
-        sessions_per_shard: bounded(route.sessions_per_shard),
-        chunks_per_session: bounded(route.chunks_per_session),
-        session_text_bytes: route.session_text_bytes,
-        merge_separator: route.merge_separator.clone(),
-    }
-}
-
 /// Past the tables' own bounds, which are far below this, a larger number means the same.
 fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -454,13 +454,6 @@ fn queues(config: &Config) -> Vec<&str> {
     keys.sort_unstable();
     keys.dedup();
     keys
-}
-
-/// Paths of the routes whose tasks the built-in worker does not know.
-fn raw_routes(config: &Config) -> impl Iterator<Item = &str> {
-    let is_raw =
-        |kind: &RouteKind| matches!(kind, RouteKind::Tasks(tasks) if tasks.dialect == Dialect::Raw);
-    config.routes.iter().filter(move |route| is_raw(&route.kind)).map(|route| route.path.as_str())
 }
 
 /// One shard's part of the accept rate; the first ones carry the remainder.

@@ -167,6 +167,10 @@ const _: () = assert!(REPLY_LINE_BYTES < REPLY_BYTES && REPLY_BUFFER_KEPT_BYTES 
 
 // --- shard
 
+/// Ticks between two occasions for the allocator to give memory back to the system.
+pub const PURGE_TICKS: u32 = 4;
+/// More than the largest block that shares a page of the allocator (mimalloc: 512 KiB).
+pub const PURGE_BLOCK_BYTES: usize = 2 << 20;
 /// Slots of the connection wheel: 64 s of ticks, so that heartbeats are hung once.
 pub const CONNECTION_WHEEL_SLOTS: usize = 256;
 /// Outboxes kept for the next connection that has something to send. With their buffers
@@ -205,7 +209,5 @@ pub const RAW_KEPT_FRAME_BYTES: usize = 64;
 pub const RAW_KEPT_OUTBOXES: usize = 16;
 /// Longest header of a frame from server to client (RFC 6455 section 5.2).
 pub const FRAME_HEADER_BYTES_MAX: usize = 10;
-/// How long a session waits for its client to come back, in milliseconds (contract: 60 s).
-pub const RAW_RESUME_MS: u64 = 60_000;
 
 const _: () = assert!(RAW_RESULT_BYTES < REPLY_BYTES);

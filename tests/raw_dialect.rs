@@ -51,12 +51,20 @@ impl Hands {
         task.map(|task| serde_json::from_slice(&task).expect("a task is JSON"))
     }
 
-    fn publish(&mut self, session: &str, payload: &[u8]) {
+    /// Publishes a result where its task says, or where every worker knows.
+    fn publish(&mut self, task: &Value, payload: &[u8]) {
+        let session = task["session_id"].as_str().expect("an id");
+        let own = format!("asr_result_{session}");
+        let channel = task["reply_to"].as_str().unwrap_or(&own);
         match self {
-            Self::Embedded(port) => {
-                port.publish(&format!("asr_result_{session}"), payload.to_vec());
+            Self::Embedded(port) => port.publish(channel, payload.to_vec()),
+            Self::Redis(redis) => {
+                let _: u64 = redis::cmd("PUBLISH")
+                    .arg(channel)
+                    .arg(payload)
+                    .query(redis)
+                    .expect("published");
             }
-            Self::Redis(redis) => drop(publish(redis, session, payload)),
         }
     }
 }
@@ -75,7 +83,7 @@ impl Worker {
             while !asked.load(Relaxed) {
                 let Some(task) = hands.take() else { continue };
                 for payload in work(&task) {
-                    hands.publish(task["session_id"].as_str().expect("an id"), &payload);
+                    hands.publish(&task, &payload);
                 }
             }
         };
@@ -409,4 +417,30 @@ fn a_burst_larger_than_the_outbox_reaches_a_client_that_reads() {
     }
     client.close();
     stage.gateway.until_quiet();
+}
+
+/// Echoes with the id of the session, as a channel of a whole shard needs it.
+fn echo(task: &Value) -> Vec<Vec<u8>> {
+    let (id, seq, data) = (&task["session_id"], &task["seq"], &task["data"]);
+    let result = json!({"session_id": id, "seq": seq, "data": data, "done": true});
+    vec![result.to_string().into_bytes()]
+}
+
+#[test]
+fn results_of_a_whole_shard_come_on_one_channel() {
+    on_both_brokers("results = \"per-shard\"", echo, |gateway| {
+        let mut clients: Vec<Client> = (0..20).map(|_| connect(gateway, RAW).0).collect();
+        for round in 0..5 {
+            for (n, client) in clients.iter_mut().enumerate() {
+                say(client, format!("{n}-{round}"));
+            }
+        }
+        for (n, client) in clients.iter_mut().enumerate() {
+            for round in 0..5 {
+                assert_eq!(next(client), Message::text(format!("{n}-{round}")));
+            }
+        }
+        assert_eq!(gateway.sum(|m| m.broker.subscriptions.get()), 2, "one a shard");
+        clients.into_iter().for_each(Client::close);
+    });
 }

@@ -1,12 +1,7 @@
 //! The one place where what the routes want becomes what happens.
 
 use super::{Handler, Shard};
-use crate::{
-    broker::Event as BrokerEvent,
-    ids::SocketId,
-    tasks::Action,
-    ws::{CloseCode, Opcode},
-};
+use crate::{broker::Event as BrokerEvent, ids::SocketId, tasks::Action, ws::Opcode};
 
 impl Shard {
     /// Carries out actions and hands on the broker's answers until there are none. `true`:
@@ -41,8 +36,10 @@ impl Shard {
     fn tell_drained(&mut self) {
         while let Some(id) = self.wire.next_drained() {
             for route in &mut self.routes {
-                if let Handler::Raw(tasks) = &mut route.handler {
-                    tasks.on_drained(id, self.now, &mut self.actions);
+                match &mut route.handler {
+                    Handler::Tasks(tasks) => tasks.on_drained(id, self.now, &mut self.actions),
+                    Handler::Raw(tasks) => tasks.on_drained(id, self.now, &mut self.actions),
+                    Handler::Echo => {}
                 }
             }
         }
@@ -62,11 +59,10 @@ impl Shard {
         }
     }
 
-    /// A client that does not read is not sent more than its outbox holds.
+    /// What goes to a client is bounded by who says it: results wait in their sessions
+    /// while its outbox is full, and it is not read when it is half full, so that there is
+    /// no end of replies either.
     fn send(&mut self, to: SocketId, opcode: Opcode, payload: &[u8]) {
-        if self.wire.is_full(to) {
-            return self.wire.close(to, CloseCode::SlowConsumer, "slow consumer", self.now.ms);
-        }
         if self.wire.gather(to, opcode, payload) {
             self.metrics.connections.messages_out.inc();
             self.wire.hold_back_if_behind(to);

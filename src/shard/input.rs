@@ -185,7 +185,7 @@ impl Shard {
                             }
                         }
                         Handler::Tasks(tasks) => {
-                            tasks.on_message(id, payload, self.now, &mut self.actions);
+                            tasks.on_message(id, kind, payload, self.now, &mut self.actions);
                         }
                         Handler::Raw(tasks) => {
                             tasks.on_message(id, kind, payload, self.now, &mut self.actions);

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Shard;
+use super::{Handler, Shard};
 use crate::{ids::SocketId, limits, rt, ws::CloseCode};
 
 /// Runs the shard until it has drained, on the executor of this thread.
@@ -51,6 +51,13 @@ impl Shard {
         }
         for id in self.wire.ring.drain(limits::END_TICKS_MAX)? {
             self.tear_down(id);
+        }
+        for route in &mut self.routes {
+            match &mut route.handler {
+                Handler::Tasks(tasks) => tasks.end_all(&mut self.actions),
+                Handler::Raw(tasks) => tasks.end_all(self.now, &mut self.actions),
+                Handler::Echo => {}
+            }
         }
         self.carry_out();
         Ok(())

@@ -91,12 +91,6 @@ impl Wire {
         true
     }
 
-    /// Whether the outbox has reached its bound: nothing more may be gathered for a client
-    /// that does not read.
-    pub fn is_full(&mut self, id: SocketId) -> bool {
-        self.outbox_bytes(id) >= self.outbox_limit_bytes
-    }
-
     /// Notes that somebody waits for the outbox to become nearly empty: see
     /// [`next_drained`](Self::next_drained).
     pub fn await_drain(&mut self, id: SocketId) {

@@ -77,6 +77,11 @@ impl<S: Named> Table<S> {
         self.by_id.get(id).copied()
     }
 
+    /// Slots that have, or had, a session.
+    pub fn slots(&self) -> std::ops::Range<u32> {
+        0..self.used
+    }
+
     /// The session of `slot`.
     pub fn get(&self, slot: u32) -> Option<&S> {
         self.slots.get(slot)?.session.as_deref()

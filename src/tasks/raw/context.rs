@@ -19,6 +19,8 @@ pub struct Context<'a> {
     pub now: Now,
     /// Tag of the route.
     pub route: RouteTag,
+    /// Whether results come on a channel of the shard, and are heard there.
+    pub shared_confirmed: Option<bool>,
     /// What is to be done, in order.
     pub actions: &'a mut Vec<Action>,
 }

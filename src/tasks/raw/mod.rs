@@ -12,7 +12,6 @@
 
 mod config;
 mod context;
-mod flow;
 mod kept;
 mod reply;
 mod result;
@@ -28,7 +27,9 @@ use std::sync::Arc;
 
 pub use config::RawConfig;
 
-use super::id::{self, BadSessionId, SessionId};
+use super::detached::Detached;
+use super::id::{self, BadSessionId, OpenIds, SessionId};
+use super::shared::SharedChannel;
 use super::table::Table;
 use super::ticket::{self, Purpose, RouteTag, SESSIONS_MAX};
 use super::{Action, table::Named};
@@ -65,22 +66,38 @@ pub struct RawTasks {
     table: Table<Session>,
     /// The session of each connection. One that was told to close has none.
     owned: HashMap<SocketId, u32>,
+    open_ids: OpenIds,
+    /// Sessions whose client is away.
+    detached: Detached,
+    shared: Option<SharedChannel>,
     wheel: Wheel,
     /// Slots whose deadline has come; kept for its allocation.
     due: Vec<u32>,
+    broker_up: bool,
 }
 
 impl RawTasks {
-    /// A route without sessions. `route` is its own among those that share the broker.
-    pub fn new(config: Arc<RawConfig>, metrics: Arc<ShardMetrics>, route: RouteTag) -> Self {
+    /// A route without sessions. `route` is its own among those that share the broker,
+    /// `open_ids` are those of all routes of the shard.
+    pub fn new(
+        config: Arc<RawConfig>,
+        metrics: Arc<ShardMetrics>,
+        route: RouteTag,
+        open_ids: OpenIds,
+    ) -> Self {
+        let shared = config.reply_to.clone().map(SharedChannel::new);
         Self {
             config,
+            open_ids,
+            detached: Detached::default(),
+            shared,
             metrics,
             route,
             table: Table::default(),
             owned: HashMap::new(),
             wheel: Wheel::new(TASKS_TICK_MS, TASKS_WHEEL_SLOTS),
             due: Vec::new(),
+            broker_up: false,
         }
     }
 
@@ -96,14 +113,19 @@ impl RawTasks {
         if let Some(slot) = open {
             return self.resume(slot, socket, now, actions);
         }
-        if self.table.len() >= self.config.sessions_per_shard.clamp(1, SESSIONS_MAX) as usize {
+        let is_elsewhere =
+            requested.as_ref().is_some_and(|id| self.open_ids.is_elsewhere(id, self.route));
+        if is_elsewhere
+            || self.table.len() >= self.config.sessions_per_shard.clamp(1, SESSIONS_MAX) as usize
+        {
             self.metrics.tasks.errors.inc();
             actions.push(reply::error(ErrorCode::Busy, None).sent_to(socket));
-            actions.push(close_for_now(socket));
+            actions.push(reply::close_for_now(socket));
             return;
         }
         let named = requested.is_some();
         let id = requested.unwrap_or_else(SessionId::random);
+        self.open_ids.insert(id.clone(), self.route);
         let slot = self.table.insert(|key| Session::new(key, id, socket, named));
         self.owned.insert(socket, slot);
         self.metrics.tasks.sessions.inc();
@@ -120,6 +142,7 @@ impl RawTasks {
             actions.push(Action::Close { socket, code, reason: "session taken over" });
         }
         self.owned.insert(by, slot);
+        self.metrics.tasks.sessions_resumed.inc();
         self.with(slot, now, actions, |session, cx| {
             session.resume(by, cx);
             None
@@ -154,12 +177,27 @@ impl RawTasks {
     #[must_use = "another route may want it"]
     pub fn on_event(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> Option<Event> {
         match &event {
+            Event::Up => {
+                self.broker_up = true;
+                self.ask_for_shared(actions);
+                return Some(event);
+            }
+            Event::Down { .. } => {
+                self.broker_up = false;
+                if let Some(shared) = &mut self.shared {
+                    shared.on_down();
+                }
+                return Some(event);
+            }
             Event::Pushed(ticket) | Event::PushFailed(ticket, _) if self.route.owns(*ticket) => {
                 self.on_answer(*ticket, &event, now, actions);
             }
             Event::Subscribed(channel)
             | Event::SubscribeFailed(channel, _)
             | Event::Message { channel, .. } => {
+                if self.shared.as_ref().is_some_and(|shared| shared.is(channel)) {
+                    return self.on_shared(event, now, actions);
+                }
                 let Some(slot) = id::of_channel(channel).and_then(|id| self.table.find(id)) else {
                     return Some(event);
                 };
@@ -192,11 +230,7 @@ impl RawTasks {
                 None
             }),
             Event::SubscribeFailed(_, error) => {
-                let owner = self.table.get(slot).and_then(Session::owner);
-                self.with(slot, now, actions, |session, cx| {
-                    Some(session.on_subscribe_failed(error, cx))
-                });
-                actions.extend(owner.map(close_for_now));
+                self.with(slot, now, actions, |session, cx| session.on_subscribe_failed(error, cx))
             }
             Event::Message { payload, .. } => match WorkerResult::parse(payload) {
                 Ok(result) => self.with(slot, now, actions, |session, cx| {
@@ -213,10 +247,57 @@ impl RawTasks {
         }
     }
 
+    /// Something about the channel of the shard, which other raw routes may share.
+    fn on_shared(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> Option<Event> {
+        match &event {
+            Event::Message { payload, .. } => {
+                let Ok(result) = WorkerResult::parse(payload) else {
+                    self.metrics.tasks.results.malformed.inc();
+                    return None;
+                };
+                let id = result.session_id.as_deref();
+                let Some(slot) = id.and_then(|id| self.table.find(id)) else {
+                    return Some(event);
+                };
+                self.with(slot, now, actions, |session, cx| {
+                    session.on_result(&result, cx);
+                    None
+                });
+                return None;
+            }
+            Event::Subscribed(_) => {
+                self.shared.iter_mut().for_each(SharedChannel::on_subscribed);
+            }
+            _ => self.shared.iter_mut().for_each(SharedChannel::on_refused),
+        }
+        for slot in self.table.slots() {
+            self.on_channel(slot, &event, now, actions);
+        }
+        Some(event)
+    }
+
+    fn ask_for_shared(&mut self, actions: &mut Vec<Action>) {
+        let command = self.shared.as_mut().and_then(SharedChannel::ask);
+        actions.extend(command.map(Action::Broker));
+    }
+
+    /// The shard ends, and every session with it.
+    pub fn end_all(&mut self, now: Now, actions: &mut Vec<Action>) {
+        for slot in self.table.slots() {
+            self.with(slot, now, actions, Session::give_up);
+        }
+    }
+
     /// A socket is gone, however it went: its session waits for it, or ends.
     pub fn on_disconnect(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
         let Some(slot) = self.owned.remove(&socket) else { return };
         self.with(slot, now, actions, Session::leave);
+        while self.detached.len() > self.config.detached_per_shard.max(1) as usize
+            && let Some(oldest) = self.detached.oldest()
+        {
+            self.metrics.tasks.resume_evicted.inc();
+            self.with(oldest, now, actions, Session::give_up);
+        }
     }
 
     /// What [`Action::AwaitDrain`] asked for.
@@ -236,6 +317,10 @@ impl RawTasks {
             self.with(slot, now, actions, Session::on_deadline);
         }
         self.due = due;
+        // Where it was refused, it is asked for again.
+        if self.broker_up {
+            self.ask_for_shared(actions);
+        }
     }
 
     /// Whether the client of a connection waits for something: its open frame, a result.
@@ -255,7 +340,9 @@ impl RawTasks {
     ) {
         let Some(session) = self.table.get_mut(slot) else { return };
         let (config, metrics) = (&*self.config, &self.metrics.tasks);
-        let mut cx = Context { config, metrics, now, route: self.route, actions };
+        let shared_confirmed = self.shared.as_ref().map(SharedChannel::is_confirmed);
+        let route = self.route;
+        let mut cx = Context { config, metrics, now, route, shared_confirmed, actions };
         let mut end = change(session, &mut cx);
         if end.is_none()
             && let Some(socket) = session.take_slow_owner()
@@ -268,8 +355,20 @@ impl RawTasks {
         if let Some(end) = end {
             return self.end(slot, end, actions);
         }
-        if let Some(deadline_ms) = session.new_alarm_ms() {
+        if let Some(deadline_ms) = session.new_alarm_ms(&cx) {
             self.wheel.arm(slot, deadline_ms);
+        }
+        match (session.is_away(), session.detachment) {
+            (true, None) => {
+                session.detachment = Some(self.detached.insert(slot));
+                metrics.sessions_detached.inc();
+            }
+            (false, Some(number)) => {
+                session.detachment = None;
+                self.detached.remove(number);
+                metrics.sessions_detached.dec();
+            }
+            _ => {}
         }
         if let (Some(paused), Some(owner)) =
             (session.new_paused(config.inflight.max(1)), session.owner())
@@ -285,18 +384,19 @@ impl RawTasks {
         if let Some(owner) = session.owner() {
             self.owned.remove(&owner);
         }
-        let channel = session.channel().clone();
-        actions.push(Action::Broker(Command::Unsubscribe { channel }));
+        if let Some(channel) = session.channel().cloned() {
+            actions.push(Action::Broker(Command::Unsubscribe { channel }));
+        }
+        self.open_ids.remove(session.id());
         let metrics = &self.metrics.tasks;
+        if let Some(number) = session.detachment {
+            self.detached.remove(number);
+            metrics.sessions_detached.dec();
+        }
         metrics.sessions.dec();
         match end {
             End::Complete => metrics.sessions_complete.inc(),
             End::Abandoned => metrics.sessions_abandoned.inc(),
         }
     }
-}
-
-/// There is no room for a session now.
-fn close_for_now(socket: SocketId) -> Action {
-    Action::Close { socket, code: CloseCode::TryAgainLater, reason: "no session" }
 }

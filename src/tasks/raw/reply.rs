@@ -6,6 +6,7 @@ use crate::broker::Error as BrokerError;
 use crate::ids::SocketId;
 use crate::tasks::Action;
 use crate::tasks::id::SessionId;
+use crate::ws::CloseCode;
 
 /// One message to a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,6 +65,11 @@ impl ErrorCode {
             Self::Lost => "Results were lost",
         }
     }
+}
+
+/// There is no room for a session now.
+pub fn close_for_now(socket: SocketId) -> Action {
+    Action::Close { socket, code: CloseCode::TryAgainLater, reason: "no session" }
 }
 
 /// The session is open and its results will be heard; `next_seq` is the number of the

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use super::context::Context;
-use super::flow::Flow;
 use super::kept::{Kept, KeptFrame};
 use super::reply::{self, ErrorCode, Frame};
 use super::result::WorkerResult;
@@ -17,6 +16,8 @@ use crate::broker::{Command, Error as BrokerError};
 use crate::ids::SocketId;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 use crate::tasks::Action;
+use crate::tasks::detached::DetachedNumber;
+use crate::tasks::flow::Flow;
 use crate::tasks::id::SessionId;
 use crate::tasks::table::Named;
 use crate::tasks::ticket::{self, Purpose, SessionKey};
@@ -35,7 +36,8 @@ pub enum End {
 pub struct Session {
     key: SessionKey,
     id: SessionId,
-    channel: Arc<str>,
+    /// Its own, unless it has one together with the others of the shard.
+    channel: Option<Arc<str>>,
     /// The client chose the id, so that it can come back to it.
     named: bool,
     owner: Option<SocketId>,
@@ -48,6 +50,8 @@ pub struct Session {
     /// It is so far behind that something had to be dropped.
     too_slow: bool,
     away_until_ms: Option<u64>,
+    /// Its place among the sessions whose client is away.
+    pub detachment: Option<DetachedNumber>,
     /// Its owner is not read.
     paused: bool,
     armed_ms: Option<u64>,
@@ -65,7 +69,7 @@ impl Session {
     pub fn new(key: SessionKey, id: SessionId, owner: SocketId, named: bool) -> Self {
         Self {
             key,
-            channel: id.channel(),
+            channel: None,
             id,
             named,
             owner: Some(owner),
@@ -76,19 +80,25 @@ impl Session {
             flow: Flow::default(),
             too_slow: false,
             away_until_ms: None,
+            detachment: None,
             paused: false,
             armed_ms: None,
         }
     }
 
-    /// Where its results are published.
-    pub fn channel(&self) -> &Arc<str> {
-        &self.channel
+    /// What it has subscribed to for itself.
+    pub fn channel(&self) -> Option<&Arc<str>> {
+        self.channel.as_ref()
     }
 
     /// The socket of its client, unless that is away.
     pub fn owner(&self) -> Option<SocketId> {
         self.owner
+    }
+
+    /// Whether it waits for its client.
+    pub fn is_away(&self) -> bool {
+        self.away_until_ms.is_some()
     }
 
     /// Whether its client waits for something.
@@ -97,8 +107,16 @@ impl Session {
     }
 
     /// Asks for its results. What is pushed after this is answered after it.
-    pub fn subscribe(&self, cx: &mut Context<'_>) {
-        cx.command(Command::Subscribe { channel: self.channel.clone() });
+    pub fn subscribe(&mut self, cx: &mut Context<'_>) {
+        match cx.shared_confirmed {
+            Some(true) => self.on_subscribed(cx),
+            // They all hear of it when it is in force.
+            Some(false) => {}
+            None => {
+                let channel = self.channel.insert(self.id.channel()).clone();
+                cx.command(Command::Subscribe { channel });
+            }
+        }
     }
 
     /// From now on `owner` is its client, and is sent what was kept.
@@ -130,7 +148,8 @@ impl Session {
         let seq = self.tasks.take();
         let purpose = Purpose::Push(Unfinished::ordinal(seq));
         let ticket = ticket::issue(cx.route, self.key, purpose);
-        let value = task::encode(&self.id, seq, data, cx.now.unix_ms, None);
+        let value =
+            task::encode(&self.id, seq, data, cx.now.unix_ms, cx.config.reply_to.as_deref());
         cx.command(Command::Push { ticket, key: cx.config.queue_key.clone(), value });
     }
 
@@ -145,14 +164,23 @@ impl Session {
         }
     }
 
-    /// There will be no results: the client is told.
-    pub fn on_subscribe_failed(&mut self, error: &BrokerError, cx: &mut Context<'_>) -> End {
+    /// There will be no results: the client is told, and closed. One that hears results
+    /// already goes on with that.
+    pub fn on_subscribe_failed(
+        &mut self,
+        error: &BrokerError,
+        cx: &mut Context<'_>,
+    ) -> Option<End> {
+        if self.confirmed {
+            return None;
+        }
         if let Some(owner) = self.owner {
             cx.metrics.errors.inc();
             self.send(owner, reply::error(ErrorCode::of(error), None), cx);
+            cx.actions.push(reply::close_for_now(owner));
         }
         self.end(cx);
-        End::Abandoned
+        Some(End::Abandoned)
     }
 
     /// The broker took a task.
@@ -201,8 +229,10 @@ impl Session {
 
     /// When [`on_deadline`](Self::on_deadline) is due, if that is earlier than what this
     /// said before.
-    pub fn new_alarm_ms(&mut self) -> Option<u64> {
-        let next_ms = self.tasks.next_deadline_ms().into_iter().chain(self.away_until_ms).min()?;
+    pub fn new_alarm_ms(&mut self, cx: &Context<'_>) -> Option<u64> {
+        let deadlines_ms =
+            [self.tasks.next_deadline_ms(), self.away_until_ms, self.unread_until_ms(cx)];
+        let next_ms = deadlines_ms.into_iter().flatten().min()?;
         if self.armed_ms.is_some_and(|armed_ms| armed_ms <= next_ms) {
             return None;
         }
@@ -217,7 +247,9 @@ impl Session {
             cx.metrics.chunks_expired.inc();
             self.tell_error(reply::error(ErrorCode::Deadline, Some(seq)), cx);
         }
+        self.too_slow |= self.unread_until_ms(cx).is_some_and(|until_ms| until_ms <= cx.now.ms);
         let is_over = self.away_until_ms.is_some_and(|until_ms| until_ms <= cx.now.ms);
+        cx.metrics.resume_expired.add(u64::from(is_over));
         is_over.then(|| self.end(cx))
     }
 
@@ -238,6 +270,11 @@ impl Session {
     pub fn take_slow_owner(&mut self) -> Option<SocketId> {
         let too_slow = std::mem::take(&mut self.too_slow);
         self.owner.filter(|_| too_slow)
+    }
+
+    fn unread_until_ms(&self, cx: &Context<'_>) -> Option<u64> {
+        self.owner?;
+        self.flow.deadline_ms(cx.config.unread_bytes, cx.config.unread_ms)
     }
 
     /// The open frame, and after it what was kept.
@@ -289,9 +326,14 @@ impl Session {
     fn send(&mut self, owner: SocketId, frame: Frame, cx: &mut Context<'_>) {
         let bytes = frame.len().saturating_add(FRAME_HEADER_BYTES_MAX);
         cx.send(owner, frame);
-        if self.flow.sent(bytes, cx.config.unread_bytes) {
+        if self.flow.sent(bytes, cx.config.unread_bytes, cx.now.ms) {
             cx.actions.push(Action::AwaitDrain(owner));
         }
+    }
+
+    /// It is not waited for any longer.
+    pub fn give_up(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        Some(self.end(cx))
     }
 
     /// What is kept is lost, and everything that was counted on is counted off.

@@ -1,5 +1,6 @@
 //! The route as a whole, in a world of clients, a broker and workers that a test drives.
 
+mod away;
 mod properties;
 mod sessions;
 
@@ -51,7 +52,7 @@ impl World {
         let metrics = Arc::new(ShardMetrics::default());
         let route = RouteTag::new(5).unwrap();
         Self {
-            tasks: RawTasks::new(Arc::new(config), metrics.clone(), route),
+            tasks: RawTasks::new(Arc::new(config), metrics.clone(), route, OpenIds::default()),
             metrics,
             now: Now { ms: 1_000, unix_ms: 1_700_000_000_000 },
             submitted: VecDeque::new(),
@@ -207,6 +208,7 @@ impl World {
         assert_eq!(self.tasks.table.len(), 0);
         let metrics = &self.metrics.tasks;
         assert_eq!((metrics.sessions.get(), metrics.kept_bytes.get()), (0, 0));
+        assert!(metrics.sessions_detached.get() == 0 && self.tasks.detached.is_empty());
         let mut due = Vec::new();
         self.tasks.wheel.expire(u64::MAX, &mut due);
         assert!(due.is_empty(), "a deadline of nobody");

@@ -199,119 +199,6 @@ fn a_gap_in_numbered_results_is_told() {
 }
 
 #[test]
-fn a_client_that_comes_back_gets_what_came_meanwhile() {
-    let mut world = World::new(RawConfig { inflight: 2, ..RawConfig::default() });
-    world.connected(client(), "s");
-    world.say(client(), &text("a"));
-    world.say(client(), &text("b"));
-    world.settle();
-    world.disconnect(client());
-    world.publish("s", json!({"seq": 0, "data": "1"}));
-    world.publish("s", json!({"seq": 1, "data_base64": "Ag==", "done": true}));
-    let results = &world.metrics.tasks.results;
-    assert_eq!((results.delivered.get(), world.metrics.tasks.kept_bytes.get() > 0), (0, true));
-    world.connect(socket(2), Some("session=s"));
-    let expected = [opened("s", true, 2), text("1"), Heard::Binary(vec![2])];
-    assert_eq!(world.heard(socket(2)), expected);
-    world.say(socket(2), &text("c"));
-    assert!(world.paused.contains(&socket(2)), "its place is still taken");
-    world.settle();
-    assert_eq!(world.queue.last().unwrap()["seq"], 2);
-    world.publish("s", json!({"seq": 0, "done": true}));
-    world.publish("s", json!({"seq": 2, "data": "3", "done": true}));
-    assert_eq!(world.heard(socket(2)), [text("3")]);
-    assert!(world.paused.is_empty() && world.closed.is_empty());
-    world.disconnect(socket(2));
-    world.pass(60_250);
-    world.assert_empty();
-    assert_eq!(world.metrics.tasks.sessions_complete.get(), 1);
-}
-
-#[test]
-fn a_session_ends_when_its_client_stays_away() {
-    let mut world = World::new(RawConfig::default());
-    world.connected(client(), "s");
-    world.say(client(), &text("a"));
-    world.settle();
-    world.disconnect(client());
-    world.publish("s", json!({"seq": 0, "data": "1"}));
-    world.pass(59_000);
-    assert_eq!(world.metrics.tasks.sessions.get(), 1);
-    world.pass(1_250);
-    world.assert_empty();
-    let metrics = &world.metrics.tasks;
-    assert_eq!((metrics.sessions_abandoned.get(), metrics.results.lost.get()), (1, 1));
-    // A client that comes back after that starts anew.
-    world.connected(client(), "s");
-}
-
-#[test]
-fn an_unnamed_session_is_kept_for_what_is_open() {
-    let mut world = World::new(RawConfig::default());
-    world.connect(client(), None);
-    world.say(client(), &text("a"));
-    world.settle();
-    let id = world.queue[0]["session_id"].as_str().unwrap().to_owned();
-    world.disconnect(client());
-    world.publish(&id, json!({"seq": 0, "data": "1", "done": true}));
-    world.connect(socket(2), Some(&format!("session={id}")));
-    assert_eq!(world.heard(socket(2)), [opened(&id, true, 1), text("1")]);
-    world.disconnect(socket(2));
-    world.assert_empty();
-}
-
-#[test]
-fn without_resume_a_session_ends_with_its_connection() {
-    let mut world = World::new(RawConfig { resume_ms: 0, ..RawConfig::default() });
-    world.connected(client(), "s");
-    world.say(client(), &text("a"));
-    world.disconnect(client());
-    world.assert_empty();
-    assert_eq!(world.metrics.tasks.sessions_abandoned.get(), 1);
-}
-
-#[test]
-fn what_is_kept_is_bounded_and_the_loss_is_told() {
-    let one = 1 + crate::limits::RAW_KEPT_FRAME_BYTES;
-    let mut world = World::new(RawConfig { kept_bytes: 2 * one, ..RawConfig::default() });
-    world.connected(client(), "s");
-    world.say(client(), &text("a"));
-    world.settle();
-    world.disconnect(client());
-    for data in ["1", "2", "333", "4"] {
-        world.publish("s", json!({"seq": 0, "data": data}));
-    }
-    assert_eq!(world.metrics.tasks.kept_bytes.get(), 2 * one as u64);
-    world.connect(socket(2), Some("session=s"));
-    let heard = world.heard(socket(2));
-    assert_eq!(heard[..3], [opened("s", true, 1), text("1"), text("2")]);
-    assert_eq!(error_of(&heard[3]), json!({"type": "error", "code": "lost", "count": 2}));
-    let results = &world.metrics.tasks.results;
-    assert_eq!((results.delivered.get(), results.lost.get()), (2, 2));
-    world.publish("s", json!({"seq": 0, "data": "5", "done": true}));
-    assert_eq!(world.heard(socket(2)), [text("5")]);
-}
-
-#[test]
-fn another_connection_takes_a_session_over() {
-    let mut world = World::new(RawConfig { inflight: 1, ..RawConfig::default() });
-    world.connected(client(), "s");
-    world.say(client(), &text("a"));
-    world.connect(socket(2), Some("session=s"));
-    assert_eq!(world.closed, [(client(), CloseCode::TakenOver)]);
-    assert_eq!(world.heard(socket(2)), [opened("s", true, 1)]);
-    assert!(world.paused.contains(&socket(2)));
-    // What the old one still says is not heard, and its end is nobody's.
-    world.say(client(), &text("b"));
-    world.disconnect(client());
-    world.settle();
-    assert_eq!(world.queue.len(), 1);
-    world.publish("s", json!({"seq": 0, "data": "1", "done": true}));
-    assert_eq!(world.heard(socket(2)), [text("1")]);
-    assert!(world.heard(client()).is_empty() && world.paused.is_empty());
-}
-
-#[test]
 fn the_table_has_its_limit() {
     let mut world = World::new(RawConfig { sessions_per_shard: 1, ..RawConfig::default() });
     world.connected(client(), "s");
@@ -363,46 +250,69 @@ fn what_is_not_this_routes_is_given_back() {
 }
 
 #[test]
-fn what_a_client_behind_cannot_take_waits_for_it() {
-    let one = 1 + crate::limits::FRAME_HEADER_BYTES_MAX;
-    let mut world = World::new(RawConfig { unread_bytes: 2 * one, ..RawConfig::default() });
-    world.connected(client(), "s");
-    world.drain(client());
-    world.say(client(), &text("a"));
+fn results_come_on_a_channel_of_the_shard() {
+    let reply_to: Arc<str> = "ringgate:results:n:0:raw".into();
+    let config = RawConfig { reply_to: Some(reply_to.clone()), ..RawConfig::default() };
+    let mut world = World::new(config);
+    world.hear(Event::Up);
+    world.connect(client(), Some("session=s"));
+    assert!(world.heard(client()).is_empty(), "not before it is in force");
     world.settle();
-    for data in ["1", "2", "3", "4", "5"] {
-        world.publish("s", json!({"seq": 0, "data": data}));
+    assert_eq!(world.heard(client()), [opened("s", false, 0)]);
+    world.connected(socket(2), "t");
+    assert_eq!(world.subscriptions.iter().collect::<Vec<_>>(), [&reply_to]);
+    world.say(socket(2), &text("a"));
+    world.settle();
+    assert_eq!(world.queue[0]["reply_to"], &*reply_to);
+    for result in [
+        json!({"session_id": "t", "seq": 0, "data": "1", "done": true}),
+        json!({"session_id": "gone", "seq": 0, "data": "1"}),
+        json!({"seq": 0, "data": "whose?"}),
+        json!({"session_id": "t"}),
+    ] {
+        let payload = result.to_string().into_bytes();
+        world.hear(Event::Message { channel: reply_to.clone(), payload });
     }
-    for expected in [vec![text("1"), text("2")], vec![text("3"), text("4")], vec![text("5")]] {
-        assert_eq!(world.heard(client()), expected);
-        world.drain(client());
-    }
-    world.publish("s", json!({"seq": 0, "data": "6", "done": true}));
-    assert_eq!(world.heard(client()), [text("6")]);
-    let metrics = &world.metrics.tasks;
-    assert_eq!((metrics.results.delivered.get(), metrics.kept_bytes.get()), (6, 0));
+    assert_eq!(world.heard(socket(2)), [text("1")]);
+    let results = &world.metrics.tasks.results;
+    let counts = (results.delivered.get(), results.orphaned.get(), results.malformed.get());
+    assert_eq!(counts, (1, 2, 1));
+    let mut actions = Vec::new();
+    world.tasks.end_all(world.now, &mut actions);
+    assert!(actions.is_empty(), "the channel stays");
+    world.subscriptions.clear();
+    world.assert_empty();
 }
 
 #[test]
-fn a_client_that_does_not_read_is_closed_and_may_come_back() {
-    let kept_bytes = 2 * (1 + crate::limits::RAW_KEPT_FRAME_BYTES);
-    let mut world = World::new(RawConfig { unread_bytes: 1, kept_bytes, ..RawConfig::default() });
-    world.connected(client(), "s");
-    world.say(client(), &text("a"));
-    world.settle();
-    for data in ["1", "2", "3", "4"] {
-        world.publish("s", json!({"seq": 0, "data": data}));
-    }
-    assert_eq!(world.closed, [(client(), CloseCode::SlowConsumer)]);
+fn a_refused_channel_of_the_shard_is_asked_for_again() {
+    let reply_to: Arc<str> = "ringgate:results:n:0:raw".into();
+    let config = RawConfig { reply_to: Some(reply_to.clone()), ..RawConfig::default() };
+    let mut world = World::new(config);
+    world.hear(Event::Up);
+    world.connect(client(), Some("session=s"));
+    world.submitted.clear();
+    world.hear(Event::SubscribeFailed(reply_to, BrokerError::Full));
+    assert_eq!(error_of(&world.heard(client())[0]), json!({"type": "error", "code": "busy"}));
+    assert_eq!(world.closed, [(client(), CloseCode::TryAgainLater)]);
     world.disconnect(client());
-    world.connect(socket(2), Some("session=s"));
-    let mut heard = world.heard(socket(2));
-    while !world.awaited.is_empty() {
-        world.awaited.remove(&client());
-        world.drain(socket(2));
-        heard.extend(world.heard(socket(2)));
-    }
-    assert_eq!(heard[..3], [opened("s", true, 1), text("1"), text("2")]);
-    assert_eq!(error_of(&heard[3]), json!({"type": "error", "code": "lost", "count": 2}));
-    assert_eq!(heard.len(), 4);
+    world.pass(250);
+    world.settle();
+    world.connected(client(), "s");
+}
+
+#[test]
+fn an_id_is_open_on_one_route_at_a_time() {
+    let mut world = World::new(RawConfig::default());
+    let open_ids = OpenIds::default();
+    let (config, metrics) = (Arc::new(RawConfig::default()), world.metrics.clone());
+    world.tasks = RawTasks::new(config, metrics, RouteTag::new(5).unwrap(), open_ids.clone());
+    let id = SessionId::parse("s").unwrap();
+    open_ids.insert(id.clone(), RouteTag::new(6).unwrap());
+    world.connect(client(), Some("session=s"));
+    assert_eq!(error_of(&world.heard(client())[0]), json!({"type": "error", "code": "busy"}));
+    assert_eq!(world.closed, [(client(), CloseCode::TryAgainLater)]);
+    open_ids.remove(&id);
+    world.connected(socket(2), "s");
+    assert!(open_ids.is_elsewhere(&id, RouteTag::new(6).unwrap()));
 }
