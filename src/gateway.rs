@@ -3,6 +3,8 @@
 //! What `serve` and `demo` run, and what the tests start in their own process. Nothing of
 //! the data path is here.
 
+mod raw;
+
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -23,7 +25,7 @@ use crate::{
         redis::{Link, LinkLimits, Target},
     },
     clock::Clock,
-    config::{Config, Results, RouteKind, TasksRoute},
+    config::{Config, Dialect, Results, RouteKind, TasksRoute},
     ids::NodeId,
     metrics::ShardMetrics,
     ring::{Ring, RingOptions, Waker},
@@ -32,7 +34,7 @@ use crate::{
         Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
         admission::Places, broker::BrokerPort, listener,
     },
-    tasks::{OpenIds, RouteTag, Tasks, TasksConfig},
+    tasks::{OpenIds, RouteTag, Tasks, TasksConfig, raw::RawTasks},
     worker::{self, Tally, WorkOptions},
 };
 
@@ -274,6 +276,7 @@ impl Embedded {
         let broker = Arc::new(EmbeddedBroker::start().map_err(problem)?);
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
+        raw::warn_without_workers(config);
         for key in queues(config) {
             for _ in 0..config.worker.concurrency {
                 let (port, index) = (broker.worker_port(), workers.len());
@@ -370,9 +373,19 @@ impl ShardSeed {
                 RouteKind::Echo => Handler::Echo,
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
-                    let config = Arc::new(self.tasks_config(tasks));
-                    let tasks = Tasks::new(config, self.metrics.clone(), tag);
-                    Handler::Tasks(Box::new(tasks.with_open_ids(open_ids.clone())))
+                    let (metrics, ids) = (self.metrics.clone(), open_ids.clone());
+                    match tasks.dialect {
+                        Dialect::Asr => {
+                            let config = Arc::new(self.tasks_config(tasks));
+                            let tasks = Tasks::new(config, metrics, tag).with_open_ids(ids);
+                            Handler::Tasks(Box::new(tasks))
+                        }
+                        Dialect::Raw => {
+                            let channel = self.node.results_channel(self.index);
+                            let config = Arc::new(raw::config(&self.config, tasks, &channel));
+                            Handler::Raw(Box::new(RawTasks::new(config, metrics, tag, ids)))
+                        }
+                    }
                 }
             },
         };
@@ -428,14 +441,14 @@ fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// The queues that the built-in worker serves, each once.
+/// The queues that the built-in worker serves, each once: those of audio.
 fn queues(config: &Config) -> Vec<&str> {
     let mut keys: Vec<&str> = config
         .routes
         .iter()
         .filter_map(|route| match &route.kind {
-            RouteKind::Tasks(tasks) => Some(&*tasks.queue_key),
-            RouteKind::Echo => None,
+            RouteKind::Tasks(tasks) if tasks.dialect == Dialect::Asr => Some(&*tasks.queue_key),
+            RouteKind::Tasks(_) | RouteKind::Echo => None,
         })
         .collect();
     keys.sort_unstable();

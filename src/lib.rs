@@ -13,7 +13,7 @@
 //! | [`shard`] | one core: listener, admission, connection table, the turn loop, teardown |
 //! | [`ws`] ▢ | RFC 6455, server side: handshake, frames, messages, close codes |
 //! | [`outbox`] ▢ | what one connection has yet to send, bounded in bytes |
-//! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines |
+//! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines; [`tasks::raw`]: its raw dialect |
 //! | [`broker`] | the contract with what carries tasks; Redis, and one inside the process |
 //! | [`worker`] | the reference worker: measures audio, for a Redis list or the embedded broker |
 //! | [`router`] | lanes into a shard from other threads, with their wake-up |

@@ -192,3 +192,22 @@ pub const END_TICKS_MAX: usize = 8;
 pub const BIND_PATIENCE_MS: u64 = 2_000;
 /// See [`BIND_PATIENCE_MS`].
 pub const BIND_RETRY_MS: u64 = 50;
+
+// --- tasks, raw dialect
+
+/// Largest payload of one result that is read; past it the result is dropped as malformed.
+/// As base64 or JSON it is what the largest client message (16 MiB by default) becomes
+/// with room to spare.
+pub const RAW_RESULT_BYTES: usize = 32 << 20;
+/// Bytes that a shard keeps for clients that are behind or away, over all sessions. Each session has
+/// its own bound below this.
+pub const RAW_KEPT_SHARD_BYTES: u64 = 64 << 20;
+/// What a kept frame costs beside its payload: its place in the queue, its allocation.
+pub const RAW_KEPT_FRAME_BYTES: usize = 64;
+/// Outboxes (`outbox_bytes`) that a session keeps for a client that is behind or away: with
+/// the default of 256 KiB it is 4 MiB, all that one turn can bring from Redis.
+pub const RAW_KEPT_OUTBOXES: usize = 16;
+/// Longest header of a frame from server to client (RFC 6455 section 5.2).
+pub const FRAME_HEADER_BYTES_MAX: usize = 10;
+
+const _: () = assert!(RAW_RESULT_BYTES < REPLY_BYTES);

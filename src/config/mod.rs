@@ -31,7 +31,7 @@ pub use kind::{Kind, Range, Store, Words};
 pub use redis_url::RedisUrl;
 pub use resolve::{EffectiveValue, Flags, resolve_flags};
 pub use route::{
-    ROUTE_SETTINGS, Results, Route, RouteDraft, RouteKind, TASKS_SETTINGS, TasksRoute,
+    Dialect, ROUTE_SETTINGS, Results, Route, RouteDraft, RouteKind, TASKS_SETTINGS, TasksRoute,
 };
 pub use setting::{Change, ENVIRONMENT_PREFIX, Setting};
 pub use source::Source;

@@ -37,6 +37,15 @@ impl RouteKind {
     }
 }
 
+/// The protocol that the clients of a tasks route speak.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Dialect {
+    /// Sessions of numbered audio chunks, with acks and a merged result.
+    Asr,
+    /// Every message is a task, every result a message.
+    Raw,
+}
+
 /// How results come back to their sessions.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub enum Results {
@@ -50,6 +59,8 @@ pub enum Results {
 /// A tasks route on a list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TasksRoute {
+    /// What its clients and workers speak.
+    pub dialect: Dialect,
     /// The list that the workers read.
     pub queue_key: Arc<str>,
     /// How results come back.
@@ -98,9 +109,11 @@ pub const ROUTE_SETTINGS: &[Setting<RouteDraft>] = &[
 pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
     of_route(
         "dialect",
-        Kind::Word(Words { known: &["asr"], later: &["raw"] }, |_, _| {}),
+        Kind::Word(Words { known: &["asr", "raw"], later: &[] }, |r, v| {
+            r.dialect = if v == "raw" { Dialect::Raw } else { Dialect::Asr };
+        }),
         Some("asr"),
-        "Protocol of its clients",
+        "Protocol of its clients: asr has sessions of audio chunks, raw has any messages",
     ),
     of_route(
         "queue.mode",
@@ -312,6 +325,7 @@ impl TasksRoute {
     /// Every field is overwritten out of the table, by its default at least.
     fn blank() -> Self {
         Self {
+            dialect: Dialect::Asr,
             queue_key: "".into(),
             results: Results::default(),
             resume_ms: 0,

@@ -89,6 +89,9 @@ pub struct ResultCounters {
     pub late: Counter,
     /// Not the JSON of a result.
     pub malformed: Counter,
+    /// There was no room to keep it for its client, or the client did not come back for it
+    /// (raw dialect).
+    pub lost: Counter,
 }
 
 /// The tasks route (`ringgate_sessions`, `ringgate_chunks_total`, …).
@@ -124,6 +127,8 @@ pub struct TaskMetrics {
     pub errors: Counter,
     /// Results by outcome.
     pub results: ResultCounters,
+    /// Bytes kept for clients that are behind or away (raw dialect).
+    pub kept_bytes: Gauge,
 }
 
 /// The shard's broker (`ringgate_broker_…`, `ringgate_redis_…`).

@@ -109,7 +109,7 @@ type Family = (&'static str, &'static str, fn(&ShardMetrics) -> u64);
 type LabelledFamily =
     (&'static str, &'static str, &'static str, fn(&ShardMetrics) -> Vec<(String, u64)>);
 
-const GAUGES: [Family; 11] = [
+const GAUGES: [Family; 12] = [
     ("listening", "1 while the listener of the shard is open.", |m| m.connections.listening.get()),
     ("connections", "Open WebSockets.", |m| m.connections.open.get()),
     ("handshaking", "Sockets that have not been upgraded yet.", |m| {
@@ -131,6 +131,9 @@ const GAUGES: [Family; 11] = [
     }),
     ("outbox_bytes", "Bytes waiting to be written to clients.", |m| {
         m.connections.outbox_bytes.get()
+    }),
+    ("kept_bytes", "Bytes kept for raw clients that are behind or away.", |m| {
+        m.tasks.kept_bytes.get()
     }),
     ("held_bytes", "Bytes of partial frames and fragmented messages.", |m| {
         m.connections.held_bytes.get()
@@ -207,6 +210,7 @@ const LABELLED_COUNTERS: [LabelledFamily; 4] = [
             ("orphaned", &results.orphaned),
             ("late", &results.late),
             ("malformed", &results.malformed),
+            ("lost", &results.lost),
         ])
     }),
 ];

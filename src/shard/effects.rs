@@ -36,8 +36,10 @@ impl Shard {
     fn tell_drained(&mut self) {
         while let Some(id) = self.wire.next_drained() {
             for route in &mut self.routes {
-                if let Handler::Tasks(tasks) = &mut route.handler {
-                    tasks.on_drained(id, self.now, &mut self.actions);
+                match &mut route.handler {
+                    Handler::Tasks(tasks) => tasks.on_drained(id, self.now, &mut self.actions),
+                    Handler::Raw(tasks) => tasks.on_drained(id, self.now, &mut self.actions),
+                    Handler::Echo => {}
                 }
             }
         }
@@ -45,7 +47,8 @@ impl Shard {
 
     fn carry_out_one(&mut self, action: Action) {
         match action {
-            Action::Send { to, text } => self.send(to, &text),
+            Action::Send { to, text } => self.send(to, Opcode::Text, &text),
+            Action::SendBinary { to, bytes } => self.send(to, Opcode::Binary, &bytes),
             Action::Broker(command) => self.broker.submit(command, &mut self.broker_events),
             Action::AwaitDrain(id) => self.wire.await_drain(id),
             Action::Pause(id) => self.set_paused(id, true),
@@ -59,8 +62,8 @@ impl Shard {
     /// What goes to a client is bounded by who says it: results wait in their sessions
     /// while its outbox is full, and it is not read when it is half full, so that there is
     /// no end of replies either.
-    fn send(&mut self, to: SocketId, text: &[u8]) {
-        if self.wire.gather(to, Opcode::Text, text) {
+    fn send(&mut self, to: SocketId, opcode: Opcode, payload: &[u8]) {
+        if self.wire.gather(to, opcode, payload) {
             self.metrics.connections.messages_out.inc();
             self.wire.hold_back_if_behind(to);
         }
@@ -74,11 +77,13 @@ impl Shard {
         }
         let mut event = Some(event);
         for route in &mut self.routes {
-            if let Handler::Tasks(tasks) = &mut route.handler
-                && let Some(unclaimed) = event.take()
-            {
-                event = tasks.on_event(unclaimed, self.now, &mut self.actions);
-            }
+            let Some(unclaimed) = event.take() else { break };
+            let (now, actions) = (self.now, &mut self.actions);
+            event = match &mut route.handler {
+                Handler::Tasks(tasks) => tasks.on_event(unclaimed, now, actions),
+                Handler::Raw(tasks) => tasks.on_event(unclaimed, now, actions),
+                Handler::Echo => Some(unclaimed),
+            };
         }
         // A result that nobody waits for any more.
         if let Some(BrokerEvent::Message { .. }) = event {

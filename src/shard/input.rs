@@ -8,6 +8,7 @@ use super::{
 use crate::{
     ids::SocketId,
     ring::Received,
+    tasks::raw::requested_session,
     ws::{
         self, CloseCode, Decoder, Head, Input, Kind, Opcode, Refusal, Upgrade, Violation,
         check_upgrade, parse_head, write_json_ok,
@@ -91,6 +92,7 @@ impl Shard {
         match self.admit(head) {
             Ok((route, upgrade)) => {
                 self.open(id, route, &upgrade);
+                self.open_session(id, route, head.query);
                 Some(route)
             }
             Err(refusal) => {
@@ -126,7 +128,11 @@ impl Shard {
         if self.drain.is_some() {
             return Err(Refusal::draining());
         }
-        if matches!(self.routes[route].handler, Handler::Tasks(_)) && !self.broker.is_up() {
+        let handler = &self.routes[route].handler;
+        if matches!(handler, Handler::Raw(_)) && requested_session(head.query).is_err() {
+            return Err(Refusal::bad_handshake("session must be 1 to 128 of A-Z a-z 0-9 . _ : -"));
+        }
+        if matches!(handler, Handler::Tasks(_) | Handler::Raw(_)) && !self.broker.is_up() {
             return Err(Refusal::broker_unavailable());
         }
         self.admission.admit(self.now.ms)?;
@@ -143,6 +149,15 @@ impl Shard {
         self.metrics.connections.open.inc();
         self.metrics.connections.upgraded.inc();
         self.arm_heartbeat(id);
+    }
+
+    /// On a raw route the connection is the session, which begins with it.
+    fn open_session(&mut self, id: SocketId, route: RouteId, query: Option<&str>) {
+        if let Handler::Raw(tasks) = &mut self.routes[route.0 as usize].handler {
+            // What is no id was refused before the upgrade.
+            let requested = requested_session(query).unwrap_or_default();
+            tasks.on_open(id, requested, self.now, &mut self.actions);
+        }
     }
 
     /// Answers with the reason, as JSON, and lets the client read it.
@@ -170,6 +185,9 @@ impl Shard {
                             }
                         }
                         Handler::Tasks(tasks) => {
+                            tasks.on_message(id, kind, payload, self.now, &mut self.actions);
+                        }
+                        Handler::Raw(tasks) => {
                             tasks.on_message(id, kind, payload, self.now, &mut self.actions);
                         }
                     }

@@ -46,7 +46,7 @@ use crate::{
     limits,
     metrics::{Refused, ShardMetrics},
     ring::{Event, Ring},
-    tasks::{Action, Tasks},
+    tasks::{Action, Tasks, raw::RawTasks},
     ws::{CloseCode, Refusal},
 };
 
@@ -68,6 +68,8 @@ pub enum Handler {
     Echo,
     /// The tasks protocol.
     Tasks(Box<Tasks>),
+    /// Its raw dialect.
+    Raw(Box<RawTasks>),
 }
 
 /// Settings of a shard, already divided by the number of shards where they are shared.
@@ -251,8 +253,10 @@ impl Shard {
         self.shared.clock.set();
         self.expire_connections();
         for route in &mut self.routes {
-            if let Handler::Tasks(tasks) = &mut route.handler {
-                tasks.on_tick(self.now, &mut self.actions);
+            match &mut route.handler {
+                Handler::Tasks(tasks) => tasks.on_tick(self.now, &mut self.actions),
+                Handler::Raw(tasks) => tasks.on_tick(self.now, &mut self.actions),
+                Handler::Echo => {}
             }
         }
         self.broker.on_tick(&mut self.wire, self.now.ms, &mut self.broker_events);
@@ -269,6 +273,7 @@ impl Shard {
     fn has_open_work(&self, id: SocketId) -> bool {
         self.routes.iter().any(|route| match &route.handler {
             Handler::Tasks(tasks) => tasks.has_open_work(id),
+            Handler::Raw(tasks) => tasks.has_open_work(id),
             Handler::Echo => false,
         })
     }

@@ -53,8 +53,10 @@ impl Shard {
             self.tear_down(id);
         }
         for route in &mut self.routes {
-            if let Handler::Tasks(tasks) = &mut route.handler {
-                tasks.end_all(&mut self.actions);
+            match &mut route.handler {
+                Handler::Tasks(tasks) => tasks.end_all(&mut self.actions),
+                Handler::Raw(tasks) => tasks.end_all(self.now, &mut self.actions),
+                Handler::Echo => {}
             }
         }
         self.carry_out();

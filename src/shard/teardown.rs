@@ -31,8 +31,10 @@ impl Shard {
         metrics.closed(connection.ended.unwrap_or(CloseCode::Abnormal)).inc();
         self.admission.leave();
         for route in &mut self.routes {
-            if let Handler::Tasks(tasks) = &mut route.handler {
-                tasks.on_disconnect(id, self.now, &mut self.actions);
+            match &mut route.handler {
+                Handler::Tasks(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
+                Handler::Raw(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
+                Handler::Echo => {}
             }
         }
     }

@@ -9,7 +9,8 @@
 //! `session` decides, `chunks` remembers, `reply` and `task` write JSON; `command` and
 //! `result` read it. `retain` has what is kept beyond the next message, each with its bound:
 //! sessions without a connection (`detached`), results for clients that are behind (`flow`),
-//! and the one channel of the shard (`shared`).
+//! and the one channel of the shard (`shared`). [`raw`] is the other dialect, beside all of
+//! that; ids, tickets, the table of sessions and [`Action`] serve both.
 
 mod chunks;
 mod command;
@@ -19,6 +20,7 @@ mod detached;
 mod flow;
 mod id;
 mod json;
+pub mod raw;
 mod reply;
 mod requests;
 mod result;
@@ -36,7 +38,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use config::TasksConfig;
-pub use id::OpenIds;
+pub use id::{BadSessionId, OpenIds, SessionId};
 pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
 
 use crate::broker::{self, Event, Ticket};
@@ -52,7 +54,7 @@ use flow::Flow;
 use result::WorkerResult;
 use session::{End, Session};
 use shared::SharedChannel;
-use table::Table;
+use table::{Named, Table};
 use ticket::Purpose;
 
 /// What the shard is to do. Actions are carried out in order.
@@ -65,6 +67,13 @@ pub enum Action {
         /// JSON.
         text: Vec<u8>,
     },
+    /// Send a binary message.
+    SendBinary {
+        /// As for a text.
+        to: SocketId,
+        /// Any bytes.
+        bytes: Vec<u8>,
+    },
     /// Close a connection. Its [`Tasks::on_disconnect`] follows as for any other.
     Close {
         /// Which.
@@ -76,8 +85,8 @@ pub enum Action {
     },
     /// Submit a command.
     Broker(broker::Command),
-    /// Call [`Tasks::on_drained`] when the outbox of a socket is nearly empty. Once; it may
-    /// be so already.
+    /// Call `on_drained` of the route when the outbox of a socket is nearly empty. Once; it
+    /// may be so already.
     AwaitDrain(SocketId),
     /// Stop reading a socket. What was read already is still taken.
     Pause(SocketId),
@@ -103,7 +112,7 @@ pub struct Tasks {
     config: Arc<TasksConfig>,
     metrics: Arc<ShardMetrics>,
     route: RouteTag,
-    table: Table,
+    table: Table<Session>,
     connections: HashMap<SocketId, Connection>,
     open_ids: OpenIds,
     /// Sessions without a connection.

@@ -23,6 +23,7 @@ use super::context::Context;
 use super::id::SessionId;
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
 use super::result::WorkerResult;
+use super::table::Named;
 use super::task::{self, Audio};
 use super::ticket::{Purpose, SessionKey};
 use crate::broker::{Command, Error as BrokerError};
@@ -93,11 +94,6 @@ impl Session {
             to_recover: named,
             armed_ms: None,
         }
-    }
-
-    /// Its name.
-    pub fn id(&self) -> &SessionId {
-        &self.id
     }
 
     /// What it has subscribed to for itself.
@@ -338,6 +334,12 @@ impl Session {
         let duration_ms = concluded_ms.saturating_sub(self.started_ms);
         self.send(reply::final_result(&self.id, &summary, duration_ms), cx);
         Some(if summary.missing_count == 0 { End::Complete } else { End::Partial })
+    }
+}
+
+impl Named for Session {
+    fn id(&self) -> &SessionId {
+        &self.id
     }
 }
 

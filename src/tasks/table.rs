@@ -3,21 +3,24 @@
 use std::collections::HashMap;
 
 use super::id::SessionId;
-use super::session::Session;
 use super::ticket::{GENERATION_MASK, SessionKey};
 use crate::chunked::Chunked;
 
-#[derive(Default)]
-struct Slot {
+/// A session of either dialect.
+pub trait Named {
+    /// Its name, the same as long as it lives.
+    fn id(&self) -> &SessionId;
+}
+
+struct Slot<S> {
     generation: u32,
     /// Boxed, so that a slot that was used once costs 16 bytes and not a session.
-    session: Option<Box<Session>>,
+    session: Option<Box<S>>,
 }
 
 /// Every open session. Slots are dense, so that a wheel can use them as keys.
-#[derive(Default)]
-pub struct Table {
-    slots: Chunked<Slot>,
+pub struct Table<S> {
+    slots: Chunked<Slot<S>>,
     /// Freed slots, the last one first.
     free: Vec<u32>,
     /// Slots ever used.
@@ -25,14 +28,26 @@ pub struct Table {
     by_id: HashMap<SessionId, u32>,
 }
 
-impl Table {
+impl<S> Default for Slot<S> {
+    fn default() -> Self {
+        Self { generation: 0, session: None }
+    }
+}
+
+impl<S> Default for Table<S> {
+    fn default() -> Self {
+        Self { slots: Chunked::default(), free: Vec::new(), used: 0, by_id: HashMap::new() }
+    }
+}
+
+impl<S: Named> Table<S> {
     /// Sessions that are open.
     pub fn len(&self) -> usize {
         self.by_id.len()
     }
 
     /// Takes in the session that `make` returns for its key. Its id must not be open yet.
-    pub fn insert(&mut self, make: impl FnOnce(SessionKey) -> Session) -> u32 {
+    pub fn insert(&mut self, make: impl FnOnce(SessionKey) -> S) -> u32 {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.used += 1;
             self.used - 1
@@ -48,7 +63,7 @@ impl Table {
     }
 
     /// Takes the session of `slot` out; tickets that name it are void from now on.
-    pub fn remove(&mut self, slot: u32) -> Option<Box<Session>> {
+    pub fn remove(&mut self, slot: u32) -> Option<Box<S>> {
         let entry = self.slots.get_mut(slot)?;
         let session = entry.session.take()?;
         entry.generation = (entry.generation + 1) & GENERATION_MASK;
@@ -68,12 +83,12 @@ impl Table {
     }
 
     /// The session of `slot`.
-    pub fn get(&self, slot: u32) -> Option<&Session> {
+    pub fn get(&self, slot: u32) -> Option<&S> {
         self.slots.get(slot)?.session.as_deref()
     }
 
     /// The session of `slot`.
-    pub fn get_mut(&mut self, slot: u32) -> Option<&mut Session> {
+    pub fn get_mut(&mut self, slot: u32) -> Option<&mut S> {
         self.slots.get_mut(slot)?.session.as_deref_mut()
     }
 

@@ -5,7 +5,7 @@
 //! must not know of sockets, routes, sessions or time: deadlines, heartbeats and the
 //! choice of a close code belong to the shard.
 //!
-//! Read in this order: [`head`], [`upgrade`], [`refusal`] (before the upgrade), then
+//! Read in this order: [`head`], [`query`], [`upgrade`], [`refusal`] (before the upgrade), then
 //! [`frame`], [`mask`], [`utf8`], [`decoder`], [`close`] (after it).
 
 pub mod close;
@@ -14,6 +14,7 @@ pub mod frame;
 pub mod head;
 pub mod mask;
 mod partial;
+pub mod query;
 pub mod refusal;
 pub mod response;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use close::{CloseCode, Violation, write_close};
 pub use decoder::{Decoder, Event, Input, Kind};
 pub use frame::{Opcode, write_frame, write_header};
 pub use head::{Head, Version, parse_head};
+pub use query::query_value;
 pub use refusal::Refusal;
 pub use response::write_json_ok;
 pub use upgrade::{Upgrade, check_upgrade};

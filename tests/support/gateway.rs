@@ -7,6 +7,7 @@ use std::{
 };
 
 use ringgate::{
+    broker::embedded::WorkerPort,
     config::{self, Sources},
     gateway::{Ender, Gateway},
     metrics::ShardMetrics,
@@ -102,6 +103,11 @@ impl TestGateway {
             ("pending bytes", self.sum(|m| m.broker.pending_bytes.get())),
         ];
         things.into_iter().filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// For a worker of the test's own on the embedded broker.
+    pub fn worker_port(&self) -> Option<WorkerPort> {
+        self.gateway.as_ref().expect("running").worker_port()
     }
 
     pub fn ender(&self) -> &Ender {

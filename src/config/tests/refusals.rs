@@ -29,7 +29,7 @@ fn what_comes_later_is_refused_with_what_is_known() {
     assert_all(&tasks("queue = { mode = \"stream\" }"), &["queue.mode", "planned", "\"list\""]);
     let results = ["not known", "\"per-session\", \"per-shard\""];
     assert_all(&tasks("results = \"per-core\""), &results);
-    assert_all(&tasks("dialect = \"raw\""), &["planned", "\"asr\""]);
+    assert_all(&tasks("dialect = \"tts\""), &["not known", "\"asr\"", "\"raw\""]);
     assert_all(&tasks("queue_high = 5000"), &["route[0].queue_high", "planned"]);
     assert_all(&error("kind = \"ducks\""), &["not known", "\"tasks\", \"echo\""]);
 }

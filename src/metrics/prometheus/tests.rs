@@ -95,7 +95,7 @@ fn every_label_value_is_there_from_the_start() {
     };
     assert_eq!(of("refused"), Refused::ALL.len());
     assert_eq!(of("closed"), CloseCode::ALL.len());
-    assert_eq!(of("results"), 5);
+    assert_eq!(of("results"), 6);
     assert_eq!(of("sessions_ended"), 3);
 }
 
@@ -141,6 +141,7 @@ fn no_two_families_read_the_same_value() {
         &t.sessions,
         &t.sessions_detached,
         &t.text_bytes,
+        &t.kept_bytes,
         &b.up,
         &b.subscriptions,
         &b.pending_bytes,

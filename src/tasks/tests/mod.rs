@@ -241,6 +241,7 @@ impl World {
                     assert!(message["chunk_index"].is_u64(), "on every message: {message}");
                     self.sent.push((to, message));
                 }
+                Action::SendBinary { .. } => panic!("this dialect has text only"),
                 Action::Close { socket, code, .. } => self.closed.push((socket, code)),
                 Action::Broker(command) => {
                     self.subscribes += usize::from(matches!(command, Ask::Subscribe { .. }));

@@ -1,0 +1,402 @@
+//! ▢ The raw dialect of a tasks route on one shard: every message of a client is a task,
+//! and every result of a worker a message, as it is.
+//!
+//! Place in the data path: as its sibling, the sessions of the default dialect. Opened
+//! connections and their messages come in from the shard, answers and results from
+//! `broker`; out go [`Action`]s. It knows no socket beyond its name, no Redis, no clock,
+//! and it does not look into what clients and workers say to each other.
+//!
+//! Reads downward: [`RawTasks`] finds the session, `session` decides, `unfinished` numbers
+//! the tasks, `kept` holds what a client that is away will be told; `task` and `reply`
+//! write JSON, `result` reads it.
+
+mod config;
+mod context;
+mod kept;
+mod reply;
+mod result;
+mod session;
+mod task;
+mod unfinished;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+pub use config::RawConfig;
+
+use super::detached::Detached;
+use super::id::{self, BadSessionId, OpenIds, SessionId};
+use super::shared::SharedChannel;
+use super::table::Table;
+use super::ticket::{self, Purpose, RouteTag, SESSIONS_MAX};
+use super::{Action, table::Named};
+use crate::broker::{Command, Event, Ticket};
+use crate::clock::Now;
+use crate::ids::SocketId;
+use crate::limits::{TASKS_TICK_MS, TASKS_WHEEL_SLOTS};
+use crate::metrics::ShardMetrics;
+use crate::wheel::Wheel;
+use crate::ws::{CloseCode, Kind, query_value};
+use context::Context;
+use reply::ErrorCode;
+use result::WorkerResult;
+use session::{End, Session};
+use task::Data;
+
+/// The session that a request names in its query (`?session=ID`). `None`: it names none,
+/// or an empty one, and gets a new one.
+///
+/// # Errors
+/// [`BadSessionId`]: what it names is none.
+pub fn requested_session(query: Option<&str>) -> Result<Option<SessionId>, BadSessionId> {
+    match query_value(query.unwrap_or_default(), "session") {
+        Some(text) if !text.is_empty() => SessionId::parse(&text).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// All sessions of one raw route on one shard.
+pub struct RawTasks {
+    config: Arc<RawConfig>,
+    metrics: Arc<ShardMetrics>,
+    route: RouteTag,
+    table: Table<Session>,
+    /// The session of each connection. One that was told to close has none.
+    owned: HashMap<SocketId, u32>,
+    open_ids: OpenIds,
+    /// Sessions whose client is away.
+    detached: Detached,
+    shared: Option<SharedChannel>,
+    wheel: Wheel,
+    /// Slots whose deadline has come; kept for its allocation.
+    due: Vec<u32>,
+    broker_up: bool,
+}
+
+impl RawTasks {
+    /// A route without sessions. `route` is its own among those that share the broker,
+    /// `open_ids` are those of all routes of the shard.
+    pub fn new(
+        config: Arc<RawConfig>,
+        metrics: Arc<ShardMetrics>,
+        route: RouteTag,
+        open_ids: OpenIds,
+    ) -> Self {
+        let shared = config.reply_to.clone().map(SharedChannel::new);
+        Self {
+            config,
+            open_ids,
+            detached: Detached::default(),
+            shared,
+            metrics,
+            route,
+            table: Table::default(),
+            owned: HashMap::new(),
+            wheel: Wheel::new(TASKS_TICK_MS, TASKS_WHEEL_SLOTS),
+            due: Vec::new(),
+            broker_up: false,
+        }
+    }
+
+    /// A client has connected: its session is opened, or taken from whoever had it.
+    pub fn on_open(
+        &mut self,
+        socket: SocketId,
+        requested: Option<SessionId>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let open = requested.as_ref().and_then(|id| self.table.find(id.as_str()));
+        if let Some(slot) = open {
+            return self.resume(slot, socket, now, actions);
+        }
+        let is_elsewhere =
+            requested.as_ref().is_some_and(|id| self.open_ids.is_elsewhere(id, self.route));
+        if is_elsewhere
+            || self.table.len() >= self.config.sessions_per_shard.clamp(1, SESSIONS_MAX) as usize
+        {
+            self.metrics.tasks.errors.inc();
+            actions.push(reply::error(ErrorCode::Busy, None).sent_to(socket));
+            actions.push(reply::close_for_now(socket));
+            return;
+        }
+        let named = requested.is_some();
+        let id = requested.unwrap_or_else(SessionId::random);
+        self.open_ids.insert(id.clone(), self.route);
+        let slot = self.table.insert(|key| Session::new(key, id, socket, named));
+        self.owned.insert(socket, slot);
+        self.metrics.tasks.sessions.inc();
+        self.with(slot, now, actions, |session, cx| {
+            session.subscribe(cx);
+            None
+        });
+    }
+
+    fn resume(&mut self, slot: u32, by: SocketId, now: Now, actions: &mut Vec<Action>) {
+        if let Some(socket) = self.table.get(slot).and_then(Session::owner) {
+            self.owned.remove(&socket);
+            let code = CloseCode::TakenOver;
+            actions.push(Action::Close { socket, code, reason: "session taken over" });
+        }
+        self.owned.insert(by, slot);
+        self.metrics.tasks.sessions_resumed.inc();
+        self.with(slot, now, actions, |session, cx| {
+            session.resume(by, cx);
+            None
+        });
+    }
+
+    /// A client's data message: one task. `kind` is Text only where `payload` is UTF-8.
+    pub fn on_message(
+        &mut self,
+        from: SocketId,
+        kind: Kind,
+        payload: &[u8],
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        // None: it has been told to close.
+        let Some(&slot) = self.owned.get(&from) else { return };
+        let data = match kind {
+            Kind::Text => simdutf8::basic::from_utf8(payload).map(Data::Text),
+            Kind::Binary => Ok(Data::Binary(payload)),
+        };
+        // The decoder has checked that; what is not text could only be bytes.
+        let data = data.unwrap_or(Data::Binary(payload));
+        self.with(slot, now, actions, |session, cx| {
+            session.task(data, cx);
+            None
+        });
+    }
+
+    /// An event of the broker. What is not this route's is given back: `Up` and `Down`
+    /// always, answers to other routes' tickets, channels of no session of this route.
+    #[must_use = "another route may want it"]
+    pub fn on_event(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> Option<Event> {
+        match &event {
+            Event::Up => {
+                self.broker_up = true;
+                self.ask_for_shared(actions);
+                return Some(event);
+            }
+            Event::Down { .. } => {
+                self.broker_up = false;
+                if let Some(shared) = &mut self.shared {
+                    shared.on_down();
+                }
+                return Some(event);
+            }
+            Event::Pushed(ticket) | Event::PushFailed(ticket, _) if self.route.owns(*ticket) => {
+                self.on_answer(*ticket, &event, now, actions);
+            }
+            Event::Subscribed(channel)
+            | Event::SubscribeFailed(channel, _)
+            | Event::Message { channel, .. } => {
+                if self.shared.as_ref().is_some_and(|shared| shared.is(channel)) {
+                    return self.on_shared(event, now, actions);
+                }
+                let Some(slot) = id::of_channel(channel).and_then(|id| self.table.find(id)) else {
+                    return Some(event);
+                };
+                self.on_channel(slot, &event, now, actions);
+            }
+            _ => return Some(event),
+        }
+        None
+    }
+
+    fn on_answer(&mut self, ticket: Ticket, event: &Event, now: Now, actions: &mut Vec<Action>) {
+        let (key, purpose) = ticket::read(ticket);
+        // None: the session has ended; nobody waits for the answer any more.
+        let Some(slot) = self.table.slot_of(key) else { return };
+        let Purpose::Push(ordinal) = purpose else { return };
+        self.with(slot, now, actions, |session, cx| {
+            match event {
+                Event::Pushed(_) => session.on_pushed(ordinal, cx),
+                Event::PushFailed(_, error) => session.on_push_failed(ordinal, error, cx),
+                _ => {}
+            }
+            None
+        });
+    }
+
+    fn on_channel(&mut self, slot: u32, event: &Event, now: Now, actions: &mut Vec<Action>) {
+        match event {
+            Event::Subscribed(_) => self.with(slot, now, actions, |session, cx| {
+                session.on_subscribed(cx);
+                None
+            }),
+            Event::SubscribeFailed(_, error) => {
+                self.with(slot, now, actions, |session, cx| session.on_subscribe_failed(error, cx))
+            }
+            Event::Message { payload, .. } => match WorkerResult::parse(payload) {
+                Ok(result) => self.with(slot, now, actions, |session, cx| {
+                    session.on_result(&result, cx);
+                    None
+                }),
+                Err(result::Malformed) => {
+                    self.metrics.tasks.results.malformed.inc();
+                    let id = self.table.get(slot).map_or("", |session| session.id().as_str());
+                    log::debug!("session {id}: malformed result of {} bytes", payload.len());
+                }
+            },
+            _ => {}
+        }
+    }
+
+    /// Something about the channel of the shard, which other raw routes may share.
+    fn on_shared(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> Option<Event> {
+        match &event {
+            Event::Message { payload, .. } => {
+                let Ok(result) = WorkerResult::parse(payload) else {
+                    self.metrics.tasks.results.malformed.inc();
+                    return None;
+                };
+                let id = result.session_id.as_deref();
+                let Some(slot) = id.and_then(|id| self.table.find(id)) else {
+                    return Some(event);
+                };
+                self.with(slot, now, actions, |session, cx| {
+                    session.on_result(&result, cx);
+                    None
+                });
+                return None;
+            }
+            Event::Subscribed(_) => {
+                self.shared.iter_mut().for_each(SharedChannel::on_subscribed);
+            }
+            _ => self.shared.iter_mut().for_each(SharedChannel::on_refused),
+        }
+        for slot in self.table.slots() {
+            self.on_channel(slot, &event, now, actions);
+        }
+        Some(event)
+    }
+
+    fn ask_for_shared(&mut self, actions: &mut Vec<Action>) {
+        let command = self.shared.as_mut().and_then(SharedChannel::ask);
+        actions.extend(command.map(Action::Broker));
+    }
+
+    /// The shard ends, and every session with it.
+    pub fn end_all(&mut self, now: Now, actions: &mut Vec<Action>) {
+        for slot in self.table.slots() {
+            self.with(slot, now, actions, Session::give_up);
+        }
+    }
+
+    /// A socket is gone, however it went: its session waits for it, or ends.
+    pub fn on_disconnect(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
+        let Some(slot) = self.owned.remove(&socket) else { return };
+        self.with(slot, now, actions, Session::leave);
+        while self.detached.len() > self.config.detached_per_shard.max(1) as usize
+            && let Some(oldest) = self.detached.oldest()
+        {
+            self.metrics.tasks.resume_evicted.inc();
+            self.with(oldest, now, actions, Session::give_up);
+        }
+    }
+
+    /// What [`Action::AwaitDrain`] asked for.
+    pub fn on_drained(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
+        let Some(&slot) = self.owned.get(&socket) else { return };
+        self.with(slot, now, actions, |session, cx| {
+            session.on_drained(cx);
+            None
+        });
+    }
+
+    /// To be called about every 250 ms: deadlines of tasks, and of clients that are away.
+    pub fn on_tick(&mut self, now: Now, actions: &mut Vec<Action>) {
+        let mut due = std::mem::take(&mut self.due);
+        self.wheel.expire(now.ms, &mut due);
+        for slot in due.drain(..) {
+            self.with(slot, now, actions, Session::on_deadline);
+        }
+        self.due = due;
+        // Where it was refused, it is asked for again.
+        if self.broker_up {
+            self.ask_for_shared(actions);
+        }
+    }
+
+    /// Whether the client of a connection waits for something: its open frame, a result.
+    pub fn has_open_work(&self, socket: SocketId) -> bool {
+        let session = self.owned.get(&socket).and_then(|&slot| self.table.get(slot));
+        session.is_some_and(Session::has_open_work)
+    }
+
+    /// Does something to a session, and then what follows from any change of one: its end,
+    /// its next deadline, its client's flow.
+    fn with(
+        &mut self,
+        slot: u32,
+        now: Now,
+        actions: &mut Vec<Action>,
+        change: impl FnOnce(&mut Session, &mut Context<'_>) -> Option<End>,
+    ) {
+        let Some(session) = self.table.get_mut(slot) else { return };
+        let (config, metrics) = (&*self.config, &self.metrics.tasks);
+        let shared_confirmed = self.shared.as_ref().map(SharedChannel::is_confirmed);
+        let route = self.route;
+        let mut cx = Context { config, metrics, now, route, shared_confirmed, actions };
+        let mut end = change(session, &mut cx);
+        if end.is_none()
+            && let Some(socket) = session.take_slow_owner()
+        {
+            self.owned.remove(&socket);
+            end = session.leave(&mut cx);
+            let code = CloseCode::SlowConsumer;
+            cx.actions.push(Action::Close { socket, code, reason: "slow consumer" });
+        }
+        if let Some(end) = end {
+            return self.end(slot, end, actions);
+        }
+        if let Some(deadline_ms) = session.new_alarm_ms(&cx) {
+            self.wheel.arm(slot, deadline_ms);
+        }
+        match (session.is_away(), session.detachment) {
+            (true, None) => {
+                session.detachment = Some(self.detached.insert(slot));
+                metrics.sessions_detached.inc();
+            }
+            (false, Some(number)) => {
+                session.detachment = None;
+                self.detached.remove(number);
+                metrics.sessions_detached.dec();
+            }
+            _ => {}
+        }
+        if let (Some(paused), Some(owner)) =
+            (session.new_paused(config.inflight.max(1)), session.owner())
+        {
+            actions.push(if paused { Action::Pause(owner) } else { Action::Resume(owner) });
+        }
+    }
+
+    /// The one teardown of a session.
+    fn end(&mut self, slot: u32, end: End, actions: &mut Vec<Action>) {
+        let Some(session) = self.table.remove(slot) else { return };
+        self.wheel.disarm(slot);
+        if let Some(owner) = session.owner() {
+            self.owned.remove(&owner);
+        }
+        if let Some(channel) = session.channel().cloned() {
+            actions.push(Action::Broker(Command::Unsubscribe { channel }));
+        }
+        self.open_ids.remove(session.id());
+        let metrics = &self.metrics.tasks;
+        if let Some(number) = session.detachment {
+            self.detached.remove(number);
+            metrics.sessions_detached.dec();
+        }
+        metrics.sessions.dec();
+        match end {
+            End::Complete => metrics.sessions_complete.inc(),
+            End::Abandoned => metrics.sessions_abandoned.inc(),
+        }
+    }
+}
