@@ -6,6 +6,7 @@ the gateway brings it to the client. Ends after the task in hand on SIGTERM or S
 """
 
 import argparse
+import array
 import base64
 import io
 import json
@@ -23,6 +24,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 RATE_HZ = 16_000
+PART_BLOCKS_MIN, PART_BLOCKS_MAX = 20, 60  # of 0.1 s
 POP_WAIT_S = 1  # also how soon an idle worker hears SIGTERM
 TASKS_PER_READ = 5  # of a stream
 RESULT_CACHE_TTL_S = 60
@@ -44,22 +46,39 @@ class BadAudio(Exception):
 
 class Recogniser:
     def __init__(self):
-        # A likely silence and an expensive word: the noise around an utterance is taken for
-        # silence and not for a short word. The beams are wide, as ten words are cheap.
-        self.decoder = Decoder(lm=None, loglevel="FATAL", samprate=RATE_HZ, silprob=0.3, wip=1e-3,
-                               beam=1e-80, pbeam=1e-80, wbeam=1e-60)
+        # A likely silence and an expensive word, so that the noise around an utterance is taken
+        # for silence and not for a short word.
+        self.decoder = Decoder(lm=None, loglevel="FATAL", samprate=RATE_HZ, silprob=0.4, wip=3e-4)
         self.decoder.add_jsgf_string("digits", GRAMMAR)
         self.decoder.activate_search("digits")
 
     def text_of(self, pcm):
         """The words in `pcm` (16 kHz, mono, 16 bits); empty where there are none."""
+        return " ".join(filter(None, map(self.text_of_part, parts(pcm))))
+
+    def text_of_part(self, pcm):
         self.decoder.start_utt()
-        # All at once, so that the levels are those of the whole utterance and a text does not
+        # All at once, so that the levels are those of the whole part and a text does not
         # depend on what was recognised before it.
         self.decoder.process_raw(pcm, no_search=False, full_utt=True)
         self.decoder.end_utt()
         best = self.decoder.hyp()
         return best.hypstr if best else ""
+
+
+def parts(pcm):
+    """Cuts long audio at its quietest moments: the recogniser's time grows with the square of
+    the length, and the heartbeat waits for it."""
+    block_bytes = 2 * RATE_HZ // 10
+    start = 0
+    while len(pcm) - start > PART_BLOCKS_MAX * block_bytes:
+        candidates = range(PART_BLOCKS_MIN, PART_BLOCKS_MAX)
+        blocks = {n: start + n * block_bytes for n in candidates}
+        loudness = lambda n: sum(map(abs, array.array("h", pcm[blocks[n]:blocks[n] + block_bytes])))
+        end = blocks[min(candidates, key=loudness)] + block_bytes // 2
+        yield pcm[start:end]
+        start = end
+    yield pcm[start:]
 
 
 def pcm_of(audio_data):
@@ -102,7 +121,7 @@ class Worker:
         cache.rpush(f"asr:results:{session_id}", json.dumps(result))
         cache.expire(f"asr:results:{session_id}", RESULT_CACHE_TTL_S)
         cache.execute()
-        log.info("%s %d: %r %s(%.0f ms)", session_id, index, text, error, duration * 1e3)
+        log.info("%s %d: %r %s (%.0f ms)", session_id, index, text, error, duration * 1e3)
 
     def perform_raw(self, parse, raw):
         """The same for a task as it came. What is none is told and left: it has no client."""
