@@ -123,9 +123,8 @@ function base64(bytes) {
   return btoa(text);
 }
 
-// From here on Node only.
-if (globalThis.process?.argv[1]?.endsWith("asr_client.mjs")) {
-  const [url, path] = process.argv.slice(2);
+/** The command; only this part needs Node. */
+async function main(url, path) {
   if (!path) throw new Error("usage: asr_client.mjs ws://HOST:PORT/ws/asr RECORDING.wav");
   const { readFile } = await import("node:fs/promises");
   const wav = await readFile(path); // 16 kHz, mono, 16 bits
@@ -136,4 +135,11 @@ if (globalThis.process?.argv[1]?.endsWith("asr_client.mjs")) {
   const { text, final } = await transcribe(url, [...utterances(pcm)], { onResult, Socket });
   console.log(`final: ${text}`);
   if (!final.complete) throw new Error(`without an answer: ${final.missing_count} chunks`);
+}
+
+if (globalThis.process?.argv[1]?.endsWith("asr_client.mjs")) {
+  main(...process.argv.slice(2)).catch((error) => {
+    console.error(`failed: ${error.message}`);
+    process.exitCode = 1;
+  });
 }

@@ -15,7 +15,8 @@ import wave
 from collections import deque
 
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
+from websockets.exceptions import (ConnectionClosed, InvalidMessage, InvalidStatus,
+                                   WebSocketException)
 
 WINDOW = 8  # chunks that may be sent and not acknowledged
 ATTEMPTS = 8  # in a row, without a new result
@@ -48,7 +49,7 @@ async def transcribe(url, chunks, on_result=lambda index, text: None, window=WIN
             elif kind == "ack":
                 unacked.discard(index)
             elif kind == "chunk_result":
-                attempt = 0
+                attempt = 1
                 open_chunks.pop(index, None)
                 texts[index] = message["text"]
                 on_result(index, message["text"])
@@ -121,7 +122,10 @@ def main():
         pcm = file.readframes(file.getnframes())
     chunks = list(utterances(pcm))
     show = lambda index, text: print(f"{index}: {text}", flush=True)
-    text, final = asyncio.run(transcribe(sys.argv[1], chunks, show))
+    try:
+        text, final = asyncio.run(transcribe(sys.argv[1], chunks, show))
+    except (OSError, RuntimeError, Lost, WebSocketException) as error:
+        sys.exit(f"failed: {error}")
     print(f"final: {text}")
     if not final["complete"]:
         sys.exit(f"without an answer: {final['missing_count']} chunks")
