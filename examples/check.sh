@@ -44,10 +44,11 @@ both_clients_stream() {
   stop "$GATEWAY_PID"
 }
 
-queued() { (($(redis-cli -p "$REDIS_PORT" llen asr_chunk_queue) > 0)); }
+queued() { (($(redis-cli -p "$REDIS_PORT" llen asr_chunk_queue) == $1)); }
 
 # Refused while Redis is away; let in; the gateway killed when the chunks are in the queue; a new
-# one in its place, and only then a worker. Every chunk must have its answer.
+# one in its place, which knows nothing of them; a worker only when the client has sent them again.
+# Every chunk must have its answer, once.
 both_clients_recover() {
   local name pid worker
   for name in python node; do
@@ -59,10 +60,11 @@ both_clients_recover() {
     wait_until 10 "the client is refused" grep -q 'again in' "$SCRATCH/$name-recovers.log"
     if ! grep -q 503 "$SCRATCH/$name-recovers.log"; then say "$name does not see why: $(node --version)"; fi
     start_redis
-    wait_until 30 "chunks are in the queue" queued
+    wait_until 30 "all chunks are in the queue" queued "$CHUNKS"
     kill -KILL "$GATEWAY_PID"
     wait "$GATEWAY_PID" 2>/dev/null || true
     start_ringgate --redis "redis://127.0.0.1:$REDIS_PORT/0"
+    wait_until 30 "all chunks are in the queue again" queued $((2 * CHUNKS))
     start worker "$RINGGATE" worker --redis "redis://127.0.0.1:$REDIS_PORT/0"
     worker=$STARTED_PID
     if ! wait "$pid"; then
