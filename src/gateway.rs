@@ -19,6 +19,7 @@ use crossbeam_channel::{self as channel, Receiver, Sender};
 use crate::{
     admin::{self, Admin, AdminState},
     broker::{
+        Queue,
         embedded::EmbeddedBroker,
         redis::{Link, LinkLimits, Target},
     },
@@ -386,7 +387,7 @@ impl ShardSeed {
 
 fn tasks_config(route: &TasksRoute) -> TasksConfig {
     TasksConfig {
-        queue_key: route.queue_key.clone(),
+        queue: Queue::List { key: route.queue_key.clone() },
         chunk_deadline_ms: route.chunk_deadline_ms,
         finish_deadline_ms: route.finish_deadline_ms,
         inflight: bounded(route.inflight),

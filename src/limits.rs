@@ -188,3 +188,12 @@ pub const END_TICKS_MAX: usize = 8;
 pub const BIND_PATIENCE_MS: u64 = 2_000;
 /// See [`BIND_PATIENCE_MS`].
 pub const BIND_RETRY_MS: u64 = 50;
+
+// --- Streams
+
+/// A consumer of a group that has asked for work within this time lives. As long as a
+/// worker's heartbeat (EX 30); readers block for one second at a time.
+pub const STREAM_READER_PAUSE_MS: u64 = 30_000;
+/// Consumers of one group that are looked at for signs of life. Each may cost one look-up,
+/// so at most about a millisecond of the server.
+pub const STREAM_CONSUMERS_MAX: usize = 1_024;

@@ -19,7 +19,7 @@ use std::{
 
 use ringgate::{
     broker::{
-        Command, Error, Event, Ticket,
+        Backlog, Command, Error, Event, Queue, Task, Ticket,
         embedded::{EmbeddedBroker, Port, WorkerPort},
         redis::{Link, LinkLimits, Target, dial},
     },
@@ -286,7 +286,8 @@ fn brief(events: &[impl Debug]) -> String {
 }
 
 fn push(ticket: u64, key: &str, value: &[u8]) -> Command {
-    Command::Push { ticket: Ticket(ticket), key: key.into(), value: value.to_vec() }
+    let queue = Queue::List { key: key.into() };
+    Command::Push { ticket: Ticket(ticket), queue, task: Task::plain(value.to_vec()) }
 }
 
 fn fetch(ticket: u64, key: &str) -> Command {
@@ -326,6 +327,29 @@ fn commands_take_effect_in_order_and_are_answered_once<B: Broker>(broker: &B) {
     // And no second answer: the next event is that of the next command.
     client.submit(push(6, "list", b""));
     expect(&mut client, &[Event::Pushed(Ticket(6))]);
+    assert_eq!(client.metrics().broker.pending_bytes.get(), 0);
+}
+
+fn the_depth_of_a_list_is_its_length<B: Broker>(broker: &B) {
+    let mut client = up(broker);
+    let queue = Queue::List { key: "list".into() };
+    let observe = |ticket| Command::Observe {
+        ticket: Ticket(ticket),
+        queue: queue.clone(),
+        heartbeats: None,
+    };
+    client.submit(observe(1));
+    (2..5).for_each(|ticket| client.submit(push(ticket, "list", b"x")));
+    client.submit(observe(5));
+    let observed =
+        |ticket, depth| Event::Observed(Ticket(ticket), Backlog { depth, workers: None });
+    let pushed = (2..5).map(|ticket| Event::Pushed(Ticket(ticket)));
+    let expected: Vec<Event> =
+        [observed(1, 0)].into_iter().chain(pushed).chain([observed(5, 3)]).collect();
+    expect(&mut client, &expected);
+    broker.pop("list");
+    client.submit(observe(6));
+    expect(&mut client, &[observed(6, 2)]);
     assert_eq!(client.metrics().broker.pending_bytes.get(), 0);
 }
 
@@ -434,6 +458,7 @@ macro_rules! on_every_broker {
 
 on_every_broker!(
     commands_take_effect_in_order_and_are_answered_once,
+    the_depth_of_a_list_is_its_length,
     thousands_of_pushes_are_answered_in_order,
     messages_come_after_subscribed_and_in_order,
     unsubscribe_stops_and_a_second_subscribe_is_answered_again,

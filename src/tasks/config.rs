@@ -1,13 +1,13 @@
 //! ▢ The settings of one tasks route.
 
-use std::sync::Arc;
+use crate::broker::Queue;
 
 /// Settings of a tasks route, the same on every shard. Every number is at least one;
 /// zero counts as one where it would stop everything.
 #[derive(Clone, Debug)]
 pub struct TasksConfig {
-    /// List to which tasks are appended. The workers must read the same.
-    pub queue_key: Arc<str>,
+    /// Where tasks are appended. The workers must read the same.
+    pub queue: Queue,
     /// How long a chunk waits for its answer, from its acceptance by the broker.
     pub chunk_deadline_ms: u64,
     /// How long a session waits for its answers after `finish`.
@@ -32,7 +32,7 @@ pub struct TasksConfig {
 impl Default for TasksConfig {
     fn default() -> Self {
         Self {
-            queue_key: "asr_chunk_queue".into(),
+            queue: Queue::List { key: "asr_chunk_queue".into() },
             chunk_deadline_ms: 60_000,
             finish_deadline_ms: 60_000,
             inflight: 1_024,

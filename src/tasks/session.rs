@@ -152,8 +152,9 @@ impl Session {
             }
             Taken::New(ordinal) => {
                 let ticket = cx.ticket(self.key, Purpose::Push(ordinal));
-                let value = task::encode(&self.id, index, audio, cx.now.unix_ms);
-                cx.command(Command::Push { ticket, key: cx.config.queue_key.clone(), value });
+                let queue = cx.config.queue.clone();
+                let task = task::encode(&queue, &self.id, index, audio, cx.now.unix_ms);
+                cx.command(Command::Push { ticket, queue, task });
             }
         }
     }

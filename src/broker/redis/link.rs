@@ -148,10 +148,13 @@ impl Link {
     /// Takes a command. What fails for lack of room is told at once.
     pub fn submit(&mut self, command: Command, events: &mut Vec<Event>) {
         match command {
-            Command::Push { ticket, key, value } => {
-                self.request(Request::Push { ticket, key, value }, events);
+            Command::Push { ticket, queue, task } => {
+                self.request(Request::Push { ticket, queue, task }, events);
             }
             Command::Fetch { ticket, key } => self.request(Request::Fetch { ticket, key }, events),
+            Command::Observe { ticket, queue, heartbeats } => {
+                self.request(Request::Observe { ticket, queue, heartbeats }, events);
+            }
             Command::Subscribe { channel } => self.subscribe(channel, events),
             Command::Unsubscribe { channel } => {
                 // A new connection has no subscriptions: nothing to take back there.

@@ -10,6 +10,7 @@
 //! | [`link`] ▢ | commands and answers of one connection after another |
 //! | `work` ▢ | what is held and what is on its way, bounded |
 //! | `frames` ▢ | bytes to whole RESP3 values |
+//! | `scripts` ▢ | what is asked of a stream and its group, in one step each |
 //! | `subscriptions` ▢ | the channels, interned |
 //! | `backoff` ▢ | when to dial again |
 //! | [`dial`] | opens the socket: the only IO here |
@@ -20,6 +21,7 @@ mod backoff;
 pub mod dial;
 mod frames;
 pub mod link;
+mod scripts;
 mod subscriptions;
 pub mod target;
 mod work;

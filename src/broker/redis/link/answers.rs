@@ -6,7 +6,7 @@ use redis::{PushKind, ServerError, Value};
 
 use super::{Link, LinkError, State};
 use crate::broker::{
-    Error, Event,
+    Backlog, Error, Event, Queue,
     redis::{
         frames::FrameError,
         work::{Request, Sent},
@@ -87,7 +87,11 @@ impl Link {
         let fits = match (self.work.oldest().map(|(sent, _)| sent), &value) {
             (Some(Sent::Hello), Value::Map(_)) | (Some(Sent::Select), Value::Okay) => true,
             (Some(Sent::Ping), Value::SimpleString(pong)) => pong == "PONG",
-            (Some(Sent::Request(Request::Push { .. })), Value::Int(_)) => true,
+            (Some(Sent::Request(Request::Push { queue, .. })), value) => match queue {
+                Queue::List { .. } => matches!(value, Value::Int(_)),
+                Queue::Stream { .. } => matches!(value, Value::BulkString(_)),
+            },
+            (Some(Sent::Request(Request::Observe { .. })), value) => backlog(value).is_some(),
             (Some(Sent::Request(Request::Fetch { .. })), Value::Array(values)) => {
                 values.iter().all(|value| matches!(value, Value::BulkString(_)))
             }
@@ -100,6 +104,9 @@ impl Link {
             (Some(Sent::Ping), _) if self.state == State::Greeting => self.come_up(now_ms, events),
             (Some(Sent::Request(Request::Push { ticket, .. })), _) => {
                 events.push(Event::Pushed(ticket));
+            }
+            (Some(Sent::Request(Request::Observe { ticket, .. })), value) => {
+                events.extend(backlog(&value).map(|backlog| Event::Observed(ticket, backlog)));
             }
             (Some(Sent::Request(Request::Fetch { ticket, .. })), Value::Array(values)) => {
                 let bytes = |value| match value {
@@ -177,6 +184,24 @@ impl Link {
                 LinkError::Protocol(text)
             }
         }
+    }
+}
+
+/// The answer of LLEN, or of the script that looks at a group.
+fn backlog(value: &Value) -> Option<Backlog> {
+    let count = |value: &Value| match value {
+        Value::Int(count) => u64::try_from(*count).ok(),
+        _ => None,
+    };
+    match value {
+        Value::Array(counts) => match counts.as_slice() {
+            [depth] => Some(Backlog { depth: count(depth)?, workers: None }),
+            [depth, workers] => {
+                Some(Backlog { depth: count(depth)?, workers: Some(count(workers)?) })
+            }
+            _ => None,
+        },
+        length => Some(Backlog { depth: count(length)?, workers: None }),
     }
 }
 

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use redis::Value;
 
 use super::*;
-use crate::{broker::Ticket, limits::SUBSCRIBE_WINDOW};
+use crate::{
+    broker::{Queue, Task, Ticket},
+    limits::SUBSCRIBE_WINDOW,
+};
 
 /// As much of Redis as a link uses. Answers stand in `output`.
 #[derive(Default)]
@@ -180,7 +183,8 @@ impl Rig {
 }
 
 fn push(ticket: u64, key: &str, value: &[u8]) -> Command {
-    Command::Push { ticket: Ticket(ticket), key: key.into(), value: value.to_vec() }
+    let queue = Queue::List { key: key.into() };
+    Command::Push { ticket: Ticket(ticket), queue, task: Task::plain(value.to_vec()) }
 }
 
 fn subscribe(channel: &str) -> Command {
