@@ -19,7 +19,6 @@ use crossbeam_channel::{self as channel, Receiver, Sender};
 use crate::{
     admin::{self, Admin, AdminState},
     broker::{
-        Queue,
         embedded::EmbeddedBroker,
         redis::{Link, LinkLimits, Target},
     },
@@ -387,7 +386,7 @@ impl ShardSeed {
 
 fn tasks_config(route: &TasksRoute) -> TasksConfig {
     TasksConfig {
-        queue: Queue::List { key: route.queue_key.clone() },
+        queue: route.queue.clone(),
         chunk_deadline_ms: route.chunk_deadline_ms,
         finish_deadline_ms: route.finish_deadline_ms,
         inflight: bounded(route.inflight),
@@ -410,7 +409,7 @@ fn queues(config: &Config) -> Vec<&str> {
         .routes
         .iter()
         .filter_map(|route| match &route.kind {
-            RouteKind::Tasks(tasks) => Some(&*tasks.queue_key),
+            RouteKind::Tasks(tasks) => Some(&**tasks.queue.key()),
             RouteKind::Echo => None,
         })
         .collect();
