@@ -197,3 +197,25 @@ pub const STREAM_READER_PAUSE_MS: u64 = 30_000;
 /// Consumers of one group that are looked at for signs of life. Each may cost one look-up,
 /// so at most about a millisecond of the server.
 pub const STREAM_CONSUMERS_MAX: usize = 1_024;
+/// Period of the upkeep of streams: trimming, and a look for tasks of dead workers.
+pub const UPKEEP_MS: u64 = 1_000;
+/// Entries of dead workers that are queued again in one round. Past it the next round comes
+/// at the next tick, so up to 512 a second.
+pub const REQUEUE_ENTRIES: usize = 128;
+/// Payload after which such a round ends; one task may be larger. It is copied inside the
+/// server, which does nothing else meanwhile: a few milliseconds.
+pub const REQUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Times that one task is queued again. A task that has cost five workers is taken for the
+/// reason.
+pub const REQUEUES_MAX: u32 = 5;
+/// Groups of one stream past which nothing is trimmed: it is some other program's then.
+pub const STREAM_GROUPS_MAX: usize = 64;
+
+// --- What Redis refuses
+
+/// Time before a refusal of the same kind is logged again.
+pub const COMPLAINT_PAUSE_MS: u64 = 60_000;
+/// Kinds of refusals that are told apart.
+pub const COMPLAINT_KINDS: usize = 16;
+/// Reasons for being away that are remembered, each to be logged once until Redis is back.
+pub const DOWN_REASONS_MAX: usize = 8;
