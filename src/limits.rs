@@ -207,6 +207,10 @@ pub const STREAM_READER_PAUSE_MS: u64 = 30_000;
 /// Consumers of one group that are looked at for signs of life. Each may cost one look-up,
 /// so at most about a millisecond of the server.
 pub const STREAM_CONSUMERS_MAX: usize = 1_024;
+/// Thousands of keys that one look for heartbeats goes through, before Redis 7.2: about two
+/// milliseconds of the server. Where there are more keys, no heartbeat is not taken for no
+/// worker.
+pub const HEARTBEAT_KEYS_THOUSANDS: usize = 10;
 /// Period of the upkeep of streams: trimming, and a look for tasks of dead workers.
 pub const UPKEEP_MS: u64 = 1_000;
 /// Entries of dead workers that are queued again in one round. Past it the next round comes

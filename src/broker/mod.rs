@@ -71,9 +71,11 @@ pub enum Command {
         /// Which queue.
         queue: Queue,
         /// Count live workers too: the pattern of their heartbeat keys, whose `*` stands
-        /// for the worker's name (`worker:*:heartbeat`). Only the consumers of the queue's
-        /// own group are counted, those that read a moment ago or whose heartbeat is
-        /// there: a worker on another queue is nobody's here, however well it is.
+        /// for the worker's name (`worker:*:heartbeat`). Counted are the consumers of the
+        /// queue's own group that read a moment ago or whose heartbeat is there. Before
+        /// Redis 7.2, which does not know a consumer until its first task, so are other
+        /// heartbeats, as long as no task has waited unread for 30 s: a worker on another
+        /// queue is nobody's here, however well it is.
         heartbeats: Option<Arc<str>>,
     },
 }

@@ -1,7 +1,8 @@
 -- How much a group has to do, and how many of its workers live.
 -- KEYS[1] stream; ARGV[1] group; ARGV[2] before and ARGV[3] after a worker's name in the
 -- key of its heartbeat, both absent where workers are not asked for; ARGV[4] longest pause
--- of a live reader in ms; ARGV[5] the most consumers looked at.
+-- of a live reader in ms; ARGV[5] the most consumers, ARGV[6] the most thousands of keys looked
+-- at.
 -- Returns {depth} or {depth, workers}.
 local key, group = KEYS[1], ARGV[1]
 
@@ -34,17 +35,46 @@ else
   depth = lag + found['pending']
 end
 
-if #ARGV < 5 then return {depth} end
+if #ARGV < 6 then return {depth} end
 
-local workers = 0
+local before, after, pause_ms = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local workers, judged = 0, {}
 if found then
   local consumers = redis.call('XINFO', 'CONSUMERS', key, group)
   for at = 1, math.min(#consumers, tonumber(ARGV[5])) do
     local consumer = named(consumers[at])
-    if consumer['idle'] <= tonumber(ARGV[4])
-      or redis.call('EXISTS', ARGV[2] .. consumer['name'] .. ARGV[3]) == 1 then
+    judged[before .. consumer['name'] .. after] = true
+    if consumer['idle'] <= pause_ms
+      or redis.call('EXISTS', before .. consumer['name'] .. after) == 1 then
       workers = workers + 1
     end
   end
 end
+
+-- From 7.2 on a reader is a consumer even before its first task.
+if (redis.REDIS_VERSION_NUM or 0) >= 0x00070200 then return {depth, workers} end
+
+-- Before, a reader that never got a task is known by its heartbeat alone. That is believed
+-- as long as no task has waited unread for long: then it reads something else.
+local first
+if depth > 0 then
+  local from = found and '(' .. found['last-delivered-id'] or '-'
+  first = redis.call('XRANGE', key, from, '+', 'COUNT', 1)[1]
+end
+if first then
+  local now = redis.call('TIME')
+  local waited_ms = now[1] * 1000 + math.floor(now[2] / 1000) - tonumber(first[1]:match('^%d+'))
+  if waited_ms > pause_ms then return {depth, workers} end
+end
+local cursor, rounds = '0', 0
+repeat
+  local page = redis.call('SCAN', cursor, 'MATCH', before .. '*' .. after, 'COUNT', 1000)
+  cursor, rounds = page[1], rounds + 1
+  for _, heartbeat in ipairs(page[2]) do
+    if not judged[heartbeat] then workers = workers + 1 end
+    judged[heartbeat] = true
+  end
+until cursor == '0' or rounds >= tonumber(ARGV[6])
+-- Not all keys were looked at: none is then not known to be none.
+if cursor ~= '0' and workers == 0 then return {depth} end
 return {depth, workers}
