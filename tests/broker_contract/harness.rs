@@ -24,7 +24,6 @@ use crate::support::redis::RedisServer;
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A shard's end of a broker.
-
 pub trait Client {
     fn submit(&mut self, command: Command);
     /// Works for a few milliseconds at most, and returns what happened.

@@ -8,6 +8,9 @@ use crate::{
     words::{expect, is_down, is_up, until},
 };
 
+/// Its id, and its fields with their values.
+pub type Entry = (String, Vec<String>);
+
 pub fn stream() -> Queue {
     Queue::Stream { key: "tasks".into(), group: "workers".into() }
 }
@@ -53,7 +56,7 @@ pub fn observe(client: &mut RedisClient, heartbeats: Option<&str>) -> Backlog {
 pub fn read(redis: &mut redis::Connection, consumer: &str, count: usize) -> Vec<String> {
     let mut read = redis::cmd("XREADGROUP");
     read.arg(&["GROUP", "workers", consumer, "COUNT"]).arg(count).arg(&["STREAMS", "tasks", ">"]);
-    let streams: Option<Vec<(String, Vec<(String, Vec<String>)>)>> = read.query(redis).unwrap();
+    let streams: Option<Vec<(String, Vec<Entry>)>> = read.query(redis).unwrap();
     streams.into_iter().flatten().flat_map(|(_, entries)| entries).map(|(id, _)| id).collect()
 }
 
@@ -72,7 +75,7 @@ fn an_entry_has_the_fields_of_its_task() {
     expect(&mut client, &[Event::Up]);
     client.submit(push(7));
     expect(&mut client, &[Event::Pushed(Ticket(7))]);
-    let entries: Vec<(String, Vec<String>)> =
+    let entries: Vec<Entry> =
         redis::cmd("XRANGE").arg(&["tasks", "-", "+"]).query(&mut commands).unwrap();
     let fields = ["type", "stream", "task_id", "s7", "payload", "{\"chunk_index\":7}"];
     assert_eq!(entries[0].1, fields);
@@ -91,7 +94,7 @@ fn the_depth_of_a_stream_is_what_is_unread_and_what_is_unacknowledged() {
     acknowledge(&mut commands, &taken[..20]);
     assert_eq!(observe(&mut client, None).depth, 80);
     // An unread entry that is deleted: Redis no longer knows the lag.
-    let newest: Vec<(String, Vec<String>)> = redis::cmd("XREVRANGE")
+    let newest: Vec<Entry> = redis::cmd("XREVRANGE")
         .arg(&["tasks", "+", "-", "COUNT", "2"])
         .query(&mut commands)
         .unwrap();

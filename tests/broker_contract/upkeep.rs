@@ -6,7 +6,7 @@ use ringgate::broker::{Event, redis::StreamUpkeep};
 
 use crate::{
     harness::{Client, Redis, RedisClient},
-    streams::{acknowledge, client_of, length, observe, push_all, read, started, stream},
+    streams::{Entry, acknowledge, client_of, length, observe, push_all, read, started, stream},
     words::expect,
 };
 
@@ -100,7 +100,7 @@ fn tasks_of_dead_workers_are_queued_again_and_what_is_no_task_is_not() {
     assert_eq!(again.len(), 300);
     let mut sessions = HashSet::new();
     for id in &again {
-        let entries: Vec<(String, Vec<String>)> =
+        let entries: Vec<Entry> =
             redis::cmd("XRANGE").arg(&["tasks", id, id]).query(&mut commands).unwrap();
         let fields = &entries[0].1;
         assert_eq!(fields[..4], ["requeued", "1", "type", "stream"]);
