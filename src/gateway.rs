@@ -3,6 +3,7 @@
 //! What `serve` and `demo` run, and what the tests start in their own process. Nothing of
 //! the data path is here.
 
+mod queues;
 mod raw;
 
 use std::{
@@ -277,11 +278,12 @@ impl Embedded {
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
         raw::warn_without_workers(config);
-        for key in queues(config) {
+        for queue in queues::of_audio(config) {
             for _ in 0..config.worker.concurrency {
                 let (port, index) = (broker.worker_port(), workers.len());
                 let options = WorkOptions::default();
-                let worker = worker::builtin::spawn(port, key, options, index, stop.clone());
+                let worker =
+                    worker::builtin::spawn(port, queue.key(), options, index, stop.clone());
                 workers.push(worker.map_err(problem)?);
             }
         }
@@ -344,7 +346,11 @@ impl ShardSeed {
                 LinkLimits { pending_bytes: self.pending_bytes(), ..LinkLimits::default() };
             let name = format!("ringgate-{}-{}", std::process::id(), self.index);
             let seed = u64::from(std::process::id()) << 16 | self.index as u64;
-            let link = Link::new(target, &name, limits, self.metrics.clone(), seed);
+            // One shard looks after the streams for all.
+            let streams = if self.index == 0 { queues::streams(&self.config) } else { Vec::new() };
+            let link = Link::new(target, &name, limits, self.metrics.clone(), seed)
+                .with_queues(queues::all(&self.config))
+                .with_upkeep(streams);
             return BrokerPort::redis(link, target.clone(), waker.clone());
         }
         let embedded = self.embedded.as_ref().expect("a shard has Redis or the embedded broker");
@@ -399,7 +405,7 @@ impl ShardSeed {
             Results::PerShard => Some(self.node.results_channel(self.index).into()),
         };
         TasksConfig {
-            queue_key: route.queue_key.clone(),
+            queue: route.queue.clone(),
             reply_to,
             chunk_deadline_ms: route.chunk_deadline_ms,
             finish_deadline_ms: route.finish_deadline_ms,
@@ -439,21 +445,6 @@ impl ShardSeed {
 /// Past the tables' own bounds, which are far below this, a larger number means the same.
 fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// The queues that the built-in worker serves, each once: those of audio.
-fn queues(config: &Config) -> Vec<&str> {
-    let mut keys: Vec<&str> = config
-        .routes
-        .iter()
-        .filter_map(|route| match &route.kind {
-            RouteKind::Tasks(tasks) if tasks.dialect == Dialect::Asr => Some(&*tasks.queue_key),
-            RouteKind::Tasks(_) | RouteKind::Echo => None,
-        })
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }
 
 /// One shard's part of the accept rate; the first ones carry the remainder.

@@ -72,12 +72,22 @@ pub const WORKER_CONNECT_TIMEOUT_MS: u64 = 1_000;
 /// loses the task that it was about to bring.
 pub const WORKER_ANSWER_TIMEOUT_MS: u64 = 5_000;
 
+/// Entries that a worker takes from a stream at once (those of the speech gateway: COUNT 5).
+pub const WORKER_STREAM_ENTRIES: usize = 5;
+
+/// Time between two heartbeats of a worker, in milliseconds, and how long one is believed,
+/// in seconds (the workers of the speech gateway).
+pub const WORKER_HEARTBEAT_MS: u64 = 15_000;
+/// See [`WORKER_HEARTBEAT_MS`].
+pub const WORKER_HEARTBEAT_TTL_S: u64 = 30;
+
 /// How long a result stays in the cache list of its session, in seconds (the workers of
 /// the speech gateway; clients that reconnect rely on it).
 pub const RESULT_CACHE_TTL_S: u64 = 60;
 
 const _: () = assert!(WORKER_ANSWER_TIMEOUT_MS >= 2 * WORKER_POP_WAIT_MS);
 const _: () = assert!(WORKER_BACKOFF_MIN_MS < WORKER_BACKOFF_MAX_MS);
+const _: () = assert!(WORKER_HEARTBEAT_MS < 1_000 * WORKER_HEARTBEAT_TTL_S);
 
 // ---- admin ----
 
@@ -211,3 +221,37 @@ pub const RAW_KEPT_OUTBOXES: usize = 16;
 pub const FRAME_HEADER_BYTES_MAX: usize = 10;
 
 const _: () = assert!(RAW_RESULT_BYTES < REPLY_BYTES);
+// --- Streams
+
+/// A consumer of a group that has asked for work within this time lives. As long as a
+/// worker's heartbeat (EX 30); readers block for one second at a time.
+pub const STREAM_READER_PAUSE_MS: u64 = 30_000;
+/// Consumers of one group that are looked at for signs of life. Each may cost one look-up,
+/// so at most about a millisecond of the server.
+pub const STREAM_CONSUMERS_MAX: usize = 1_024;
+/// Thousands of keys that one look for heartbeats goes through, before Redis 7.2: about two
+/// milliseconds of the server. Where there are more keys, no heartbeat is not taken for no
+/// worker.
+pub const HEARTBEAT_KEYS_THOUSANDS: usize = 10;
+/// Period of the upkeep of streams: trimming, and a look for tasks of dead workers.
+pub const UPKEEP_MS: u64 = 1_000;
+/// Entries of dead workers that are queued again in one round. Past it the next round comes
+/// at the next tick, so up to 512 a second.
+pub const REQUEUE_ENTRIES: usize = 128;
+/// Payload after which such a round ends; one task may be larger. It is copied inside the
+/// server, which does nothing else meanwhile: a few milliseconds.
+pub const REQUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Times that one task is queued again. A task that has cost five workers is taken for the
+/// reason.
+pub const REQUEUES_MAX: u32 = 5;
+/// Groups of one stream past which nothing is trimmed: it is some other program's then.
+pub const STREAM_GROUPS_MAX: usize = 64;
+
+// --- What Redis refuses
+
+/// Time before a refusal of the same kind is logged again.
+pub const COMPLAINT_PAUSE_MS: u64 = 60_000;
+/// Kinds of refusals that are told apart.
+pub const COMPLAINT_KINDS: usize = 16;
+/// Reasons for being away that are remembered, each to be logged once until Redis is back.
+pub const DOWN_REASONS_MAX: usize = 8;

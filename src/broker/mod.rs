@@ -6,7 +6,7 @@
 //!
 //! What every broker promises, and one suite of tests checks on both:
 //! - Commands take effect in the order in which they were submitted.
-//! - Every `Push` and `Fetch` is answered once, by its ticket: done or failed.
+//! - Every `Push`, `Fetch` and `Observe` is answered once, by its ticket: done or failed.
 //! - An `Unsubscribe` also takes back a `Subscribe` that has no answer yet, which then may
 //!   have none.
 //! - `Subscribed` comes after the subscription is in force: whatever is published after
@@ -20,11 +20,14 @@
 //!   Workers' answers are de-duplicated by index.
 
 pub mod embedded;
+mod queue;
 pub mod redis;
 
 use std::sync::Arc;
 
-/// Names one `Push` or `Fetch` until its answer. The caller chooses it; the broker only
+pub use queue::{Backlog, Queue, Task};
+
+/// Names one `Push`, `Fetch` or `Observe` until its answer. The caller chooses it; the broker only
 /// gives it back.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Ticket(pub u64);
@@ -32,14 +35,14 @@ pub struct Ticket(pub u64);
 /// What a shard asks of its broker.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Command {
-    /// Append `value` to the tail of the list `key`. Answer: `Pushed` or `PushFailed`.
+    /// Append `task` to the tail of `queue`. Answer: `Pushed` or `PushFailed`.
     Push {
         /// Given back with the answer.
         ticket: Ticket,
-        /// Name of the list.
-        key: Arc<str>,
+        /// Where workers wait for it.
+        queue: Queue,
         /// One task, as the worker will read it.
-        value: Vec<u8>,
+        task: Task,
     },
     /// Hear what is published on `channel`. Answer: `Subscribed` or `SubscribeFailed`.
     /// A second one for the same channel is answered again and changes nothing.
@@ -60,6 +63,21 @@ pub enum Command {
         /// Name of the list.
         key: String,
     },
+    /// Say how much waits in `queue`. Answer: `Observed` (nothing waits where there is no
+    /// such queue) or `ObserveFailed`.
+    Observe {
+        /// Given back with the answer.
+        ticket: Ticket,
+        /// Which queue.
+        queue: Queue,
+        /// Count live workers too: the pattern of their heartbeat keys, whose `*` stands
+        /// for the worker's name (`worker:*:heartbeat`). Counted are the consumers of the
+        /// queue's own group that read a moment ago or whose heartbeat is there. Before
+        /// Redis 7.2, which does not know a consumer until its first task, so are other
+        /// heartbeats, as long as no task has waited unread for 30 s: a worker on another
+        /// queue is nobody's here, however well it is.
+        heartbeats: Option<Arc<str>>,
+    },
 }
 
 /// What a broker tells its shard.
@@ -73,9 +91,9 @@ pub enum Event {
         /// What happened, for people.
         reason: String,
     },
-    /// The value is in the list.
+    /// The task is in its queue.
     Pushed(Ticket),
-    /// The value is not in the list and won't be.
+    /// The task is not in its queue and won't be.
     PushFailed(Ticket, Error),
     /// The subscription is in force.
     Subscribed(Arc<str>),
@@ -92,13 +110,18 @@ pub enum Event {
     Fetched(Ticket, Vec<Vec<u8>>),
     /// The list could not be read.
     FetchFailed(Ticket, Error),
+    /// What waits in the queue.
+    Observed(Ticket, Backlog),
+    /// The queue could not be looked at.
+    ObserveFailed(Ticket, Error),
 }
 
 /// Why a command failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// More bytes are waiting for the broker than `broker_pending_bytes` allows.
+    /// No room, and later there may be: more bytes are waiting for the broker than
+    /// `broker_pending_bytes` allows, or its own memory is full (Redis: `OOM`).
     Full,
-    /// The broker answered with an error; the text is its own (`OOM …`, `WRONGTYPE …`).
+    /// The broker answered with an error; the text is its own (`NOPERM …`, `WRONGTYPE …`).
     Refused(String),
 }

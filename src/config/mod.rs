@@ -10,6 +10,7 @@ mod check;
 mod error;
 mod file;
 mod kind;
+mod queue;
 mod redis_url;
 mod resolve;
 mod route;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, Problem};
 pub use kind::{Kind, Range, Store, Words};
+pub use queue::STREAM_SETTINGS;
 pub use redis_url::RedisUrl;
 pub use resolve::{EffectiveValue, Flags, resolve_flags};
 pub use route::{
@@ -183,6 +185,9 @@ pub fn load(sources: &Sources) -> Result<Effective, ConfigError> {
     );
     check::together(&config, &values, &mut problems);
     route::routes(file.routes, &mut config.routes, &mut values, &mut problems);
+    if problems.is_empty() {
+        queue::check(&config, &values, &mut problems);
+    }
     if config.routes.is_empty() && problems.is_empty() {
         problems.push(Problem::Value {
             option: "route".into(),

@@ -1,13 +1,14 @@
 //! The routes: the tables of their settings, and how `[[route]]` becomes a [`Route`].
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::error::Problem;
 use super::kind::{Kind, Range, Words};
+use super::queue::{self, QUEUE_KEY, QUEUE_MODE, STREAM_SETTINGS};
 use super::resolve::{EffectiveValue, resolve};
 use super::setting::{Change, Setting};
 use super::source::{Given, Source};
+use crate::broker::Queue;
 
 /// A path and what it serves.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,13 +57,15 @@ pub enum Results {
     PerShard,
 }
 
-/// A tasks route on a list.
+/// A tasks route.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TasksRoute {
     /// What its clients and workers speak.
     pub dialect: Dialect,
-    /// The list that the workers read.
-    pub queue_key: Arc<str>,
+    /// What the workers read.
+    pub queue: Queue,
+    /// Of a stream: how long a worker may hold a task before it is queued again.
+    pub claim_idle_ms: Option<u64>,
     /// How results come back.
     pub results: Results,
     /// How long a session lives on without its connection; 0: not at all.
@@ -115,20 +118,8 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
         Some("asr"),
         "Protocol of its clients: asr has sessions of audio chunks, raw has any messages",
     ),
-    of_route(
-        "queue.mode",
-        Kind::Word(Words { known: &["list"], later: &["stream"] }, |_, _| {}),
-        Some("list"),
-        "Redis type of the queue",
-    ),
-    of_route(
-        "queue.key",
-        Kind::Text(Range { min: 1, max: 512, why: "it is sent with every task" }, |r, v| {
-            r.queue_key = v.into();
-        }),
-        Some("asr_chunk_queue"),
-        "Redis key of the queue; the workers must read the same",
-    ),
+    QUEUE_MODE,
+    QUEUE_KEY,
     of_route(
         "results",
         Kind::Word(Words { known: &["per-session", "per-shard"], later: &[] }, |r, v| {
@@ -225,7 +216,7 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
 
 /// Keys that the documentation has for a later version.
 pub(super) const LATER_KEYS: &[&str] =
-    &["queue.group", "queue_high", "queue_low", "channel", "conflate_ms", "overflow"];
+    &["queue_high", "queue_low", "channel", "conflate_ms", "overflow"];
 
 const DEADLINE_MS: Range =
     Range { min: 10, max: 3_600_000, why: "workers need some; what waits is held" };
@@ -243,7 +234,8 @@ pub(super) type GivenRoute = BTreeMap<String, Given>;
 /// Every key of a route, for the file and its hints.
 pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
     let common = ROUTE_SETTINGS.iter().map(|setting| setting.key);
-    common.chain(TASKS_SETTINGS.iter().map(|setting| setting.key))
+    let tasks = TASKS_SETTINGS.iter().chain(STREAM_SETTINGS).map(|setting| setting.key);
+    common.chain(tasks)
 }
 
 /// The routes of a configuration, after those (`echo`) that it already has. `None` stands
@@ -288,7 +280,7 @@ fn route(
     problems: &mut Vec<Problem>,
 ) -> Option<Route> {
     let is_common = |key: &str| ROUTE_SETTINGS.iter().any(|setting| setting.key == key);
-    let (common, special): (GivenRoute, GivenRoute) =
+    let (common, mut special): (GivenRoute, GivenRoute) =
         given.into_iter().partition(|(key, _)| is_common(key));
     let before = problems.len();
     let mut draft = RouteDraft { path: None, kind: None };
@@ -296,7 +288,9 @@ fn route(
     let kind = match draft.kind {
         Some("tasks") => {
             let mut tasks = TasksRoute::blank();
+            queue::give_default_key(&mut special);
             resolve(TASKS_SETTINGS, &special, &[], prefix, &mut tasks, values, problems);
+            queue::resolve_stream(&special, prefix, &mut tasks, values, problems);
             RouteKind::Tasks(tasks)
         }
         Some("echo") => {
@@ -326,7 +320,8 @@ impl TasksRoute {
     fn blank() -> Self {
         Self {
             dialect: Dialect::Asr,
-            queue_key: "".into(),
+            queue: queue::blank(),
+            claim_idle_ms: None,
             results: Results::default(),
             resume_ms: 0,
             detached_per_shard: 0,
@@ -343,7 +338,7 @@ impl TasksRoute {
     }
 }
 
-const fn of_route<T>(
+pub(super) const fn of_route<T>(
     key: &'static str,
     kind: Kind<T>,
     default: Option<&'static str>,

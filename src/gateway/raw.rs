@@ -19,7 +19,7 @@ pub(super) fn config(config: &Config, route: &TasksRoute, shard_channel: &str) -
         Results::PerShard => Some(format!("{shard_channel}:raw").into()),
     };
     RawConfig {
-        queue_key: route.queue_key.clone(),
+        queue: route.queue.clone(),
         reply_to,
         task_deadline_ms: route.chunk_deadline_ms,
         inflight: bounded(route.inflight),

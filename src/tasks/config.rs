@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::broker::Queue;
+
 /// Settings of a tasks route on one shard. Every number is at least one; zero counts as
 /// one where it would stop everything.
 #[derive(Clone, Debug)]
 pub struct TasksConfig {
-    /// List to which tasks are appended. The workers must read the same.
-    pub queue_key: Arc<str>,
+    /// Where tasks are appended. The workers must read the same.
+    pub queue: Queue,
     /// The channel on which workers publish the results of all sessions; it goes with each
     /// task. The shard's own. `None`: a channel for each session.
     pub reply_to: Option<Arc<str>>,
@@ -48,7 +50,7 @@ pub struct TasksConfig {
 impl Default for TasksConfig {
     fn default() -> Self {
         Self {
-            queue_key: "asr_chunk_queue".into(),
+            queue: Queue::List { key: "asr_chunk_queue".into() },
             reply_to: None,
             chunk_deadline_ms: 60_000,
             finish_deadline_ms: 60_000,

@@ -174,7 +174,9 @@ impl Tasks {
             Event::Pushed(ticket)
             | Event::PushFailed(ticket, _)
             | Event::Fetched(ticket, _)
-            | Event::FetchFailed(ticket, _) => {
+            | Event::FetchFailed(ticket, _)
+            | Event::Observed(ticket, _)
+            | Event::ObserveFailed(ticket, _) => {
                 if self.route.owns(*ticket) {
                     self.on_answer(*ticket, &event, now, actions);
                     return None;

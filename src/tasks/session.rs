@@ -202,9 +202,10 @@ impl Session {
             }
             Taken::New(ordinal) => {
                 let ticket = cx.ticket(self.key, Purpose::Push(ordinal));
+                let queue = cx.config.queue.clone();
                 let reply_to = cx.config.reply_to.as_deref();
-                let value = task::encode(&self.id, index, audio, cx.now.unix_ms, reply_to);
-                cx.command(Command::Push { ticket, key: cx.config.queue_key.clone(), value });
+                let task = task::encode(&queue, &self.id, index, audio, cx.now.unix_ms, reply_to);
+                cx.command(Command::Push { ticket, queue, task });
             }
         }
     }

@@ -1,8 +1,13 @@
-//! ▢ One task as the workers of the list dialect read it.
+//! ▢ One task as workers read it: those of a list, and those of a stream (systems,
+//! section 1).
 
 use std::io::Write;
 
 use super::id::SessionId;
+use crate::broker::{Queue, Task};
+
+/// Names the gateway in the field `origin` of a stream's entry.
+pub const ORIGIN: &str = "ringgate";
 
 /// What a client sent of one chunk.
 #[derive(Clone, Copy, Debug)]
@@ -28,58 +33,123 @@ impl Audio<'_> {
             Self::Raw(bytes) => base64_simd::STANDARD.encoded_length(bytes.len()),
         }
     }
+
+    fn append_to(self, json: &mut Vec<u8>) {
+        match self {
+            Self::Base64(text) => json.extend_from_slice(text.as_bytes()),
+            Self::Raw(bytes) => base64_simd::STANDARD.encode_append(bytes, json),
+        }
+    }
 }
 
-/// `{"session_id","chunk_index","audio_data","timestamp"}`, with `timestamp_ms` since the
-/// Unix epoch, and `reply_to` where the worker is to publish there.
+/// The task of one chunk, with `timestamp_ms` since the Unix epoch. In a list it is
+/// `{"session_id","chunk_index","audio_data","timestamp"}`; in a stream the fields `type`,
+/// `task_id` (the session), `timestamp`, `origin`, and as `payload`
+/// `{"chunk_index","audio_data"}`. In both `reply_to` is added where the worker is to
+/// publish there.
 ///
 /// Nothing is escaped: neither ids nor base64 nor channels of the gateway have a character
 /// that JSON would escape.
 pub fn encode(
+    queue: &Queue,
     session: &SessionId,
     index: u32,
     audio: Audio<'_>,
     timestamp_ms: u64,
     reply_to: Option<&str>,
-) -> Vec<u8> {
+) -> Task {
     // The keys, the longest id and the longest numbers need less than 256 bytes.
     let reply_bytes = reply_to.map_or(0, |channel| channel.len() + 16);
     let mut json = Vec::with_capacity(256 + audio.encoded_bytes() + reply_bytes);
     // Writing into memory has no way to fail.
-    let _ = write!(json, r#"{{"session_id":"{session}","chunk_index":{index},"audio_data":""#);
-    match audio {
-        Audio::Base64(text) => json.extend_from_slice(text.as_bytes()),
-        Audio::Raw(bytes) => base64_simd::STANDARD.encode_append(bytes, &mut json),
+    let _ = match queue {
+        Queue::List { .. } => {
+            write!(json, r#"{{"session_id":"{session}","chunk_index":{index},"audio_data":""#)
+        }
+        Queue::Stream { .. } => write!(json, r#"{{"chunk_index":{index},"audio_data":""#),
+    };
+    audio.append_to(&mut json);
+    json.push(b'"');
+    match queue {
+        Queue::List { .. } => {
+            let _ = write!(json, r#","timestamp":{timestamp_ms}"#);
+            if let Some(channel) = reply_to {
+                let _ = write!(json, r#","reply_to":"{channel}""#);
+            }
+            json.push(b'}');
+            Task::plain(json)
+        }
+        Queue::Stream { .. } => {
+            json.push(b'}');
+            let mut fields = vec![
+                ("type", "stream".into()),
+                ("task_id", session.as_str().to_owned().into()),
+                ("timestamp", timestamp_ms.to_string().into()),
+                ("origin", ORIGIN.into()),
+            ];
+            fields.extend(reply_to.map(|channel| ("reply_to", channel.to_owned().into())));
+            Task { payload: json, fields }
+        }
     }
-    let _ = write!(json, r#"","timestamp":{timestamp_ms}"#);
-    if let Some(channel) = reply_to {
-        let _ = write!(json, r#","reply_to":"{channel}""#);
-    }
-    json.push(b'}');
-    json
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    #[test]
-    fn is_the_json_that_workers_read() {
+    fn longest(queue: &Queue) -> (String, Task) {
         let id = SessionId::parse(&"x".repeat(128)).unwrap();
-        let task = encode(&id, u32::MAX, Audio::Base64("+/A="), u64::MAX, None);
-        let mut expected = json!({
-            "session_id": id.as_str(),
+        let task = encode(queue, &id, u32::MAX, Audio::Base64("+/A="), u64::MAX, None);
+        assert!(task.payload.len() < 256, "one allocation");
+        (id.as_str().to_owned(), task)
+    }
+
+    #[test]
+    fn bytes_are_encoded_and_a_channel_is_named() {
+        let id = SessionId::parse("s").unwrap();
+        let encode =
+            |queue: Queue| encode(&queue, &id, 7, Audio::Raw(&[0xfb, 0xf0]), 9, Some("a:b:0"));
+        let task = encode(Queue::List { key: "q".into() });
+        let expected = json!({"session_id": "s", "chunk_index": 7, "audio_data": "+/A=",
+            "timestamp": 9, "reply_to": "a:b:0"});
+        assert_eq!(serde_json::from_slice::<Value>(&task.payload).unwrap(), expected);
+        let task = encode(Queue::Stream { key: "q".into(), group: "g".into() });
+        let expected = json!({"chunk_index": 7, "audio_data": "+/A="});
+        assert_eq!(serde_json::from_slice::<Value>(&task.payload).unwrap(), expected);
+        assert_eq!(task.fields.last().unwrap(), &("reply_to", "a:b:0".into()));
+    }
+
+    #[test]
+    fn is_the_json_that_the_workers_of_a_list_read() {
+        let (id, task) = longest(&Queue::List { key: "q".into() });
+        let expected = json!({
+            "session_id": id,
             "chunk_index": u32::MAX,
             "audio_data": "+/A=",
             "timestamp": u64::MAX,
         });
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(&task).unwrap(), expected);
-        assert!(task.len() < 256, "one allocation");
-        let task = encode(&id, u32::MAX, Audio::Raw(&[0xfb, 0xf0]), u64::MAX, Some("a:b:0"));
-        expected["audio_data"] = "+/A=".into();
-        expected["reply_to"] = "a:b:0".into();
-        assert_eq!(serde_json::from_slice::<serde_json::Value>(&task).unwrap(), expected);
+        assert_eq!(serde_json::from_slice::<Value>(&task.payload).unwrap(), expected);
+        assert!(task.fields.is_empty());
+    }
+
+    #[test]
+    fn is_the_entry_that_the_workers_of_a_stream_read() {
+        let (id, task) = longest(&Queue::Stream { key: "q".into(), group: "g".into() });
+        let expected = json!({"chunk_index": u32::MAX, "audio_data": "+/A="});
+        assert_eq!(serde_json::from_slice::<Value>(&task.payload).unwrap(), expected);
+        let fields: Vec<(&str, &str)> =
+            task.fields.iter().map(|(name, text)| (*name, &**text)).collect();
+        let timestamp = u64::MAX.to_string();
+        assert_eq!(
+            fields,
+            [
+                ("type", "stream"),
+                ("task_id", &id),
+                ("timestamp", &timestamp),
+                ("origin", "ringgate")
+            ]
+        );
     }
 }

@@ -2,5 +2,6 @@
 
 pub mod client;
 pub mod gateway;
+pub mod log;
 pub mod redis;
 pub mod stage;

@@ -11,7 +11,7 @@ use std::{
 use slab::Slab;
 
 use crate::{
-    broker::{Command, Error, Event},
+    broker::{Backlog, Command, Error, Event, Queue},
     limits::{COMMAND_OVERHEAD_BYTES, EMBEDDED_EXPIRE_STEP},
 };
 
@@ -74,10 +74,24 @@ impl Core {
     pub fn execute(&mut self, client: ClientId, command: Command, now_ms: u64, out: &mut Outgoing) {
         self.expire(now_ms);
         let answer = match command {
-            Command::Push { ticket, key, value } => match self.append(key, value) {
-                Ok(_) => Event::Pushed(ticket),
-                Err(error) => Event::PushFailed(ticket, error),
-            },
+            Command::Push { ticket, queue: Queue::List { key }, task } => {
+                match self.append(key, task.payload) {
+                    Ok(_) => Event::Pushed(ticket),
+                    Err(error) => Event::PushFailed(ticket, error),
+                }
+            }
+            Command::Observe { ticket, queue: Queue::List { key }, .. } => {
+                self.expire_one(&key, now_ms);
+                let depth = self.depth(&key) as u64;
+                Event::Observed(ticket, Backlog { depth, workers: None })
+            }
+            // The configuration refuses such a route; here nothing may hang on that.
+            Command::Push { ticket, queue: Queue::Stream { .. }, .. } => {
+                Event::PushFailed(ticket, no_streams())
+            }
+            Command::Observe { ticket, queue: Queue::Stream { .. }, .. } => {
+                Event::ObserveFailed(ticket, no_streams())
+            }
             Command::Fetch { ticket, key } => Event::Fetched(ticket, self.values(&key, now_ms)),
             Command::Subscribe { channel } => {
                 let Some(channels) = self.clients.get_mut(client.0) else { return };
@@ -224,6 +238,10 @@ impl Core {
     }
 }
 
+fn no_streams() -> Error {
+    Error::Refused("the embedded broker has no streams".to_string())
+}
+
 fn cost_bytes(value: &[u8]) -> usize {
     value.len() + COMMAND_OVERHEAD_BYTES
 }
@@ -231,7 +249,7 @@ fn cost_bytes(value: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::Ticket;
+    use crate::broker::{Task, Ticket};
     use proptest::prelude::*;
 
     fn core() -> Core {
@@ -243,8 +261,11 @@ mod tests {
         let mut core = Core::new(1000);
         let client = core.attach();
         let mut out = Outgoing::new();
-        let push =
-            |ticket| Command::Push { ticket: Ticket(ticket), key: "k".into(), value: vec![0; 500] };
+        let push = |ticket| Command::Push {
+            ticket: Ticket(ticket),
+            queue: Queue::List { key: "k".into() },
+            task: Task::plain(vec![0; 500]),
+        };
         core.execute(client, push(1), 0, &mut out);
         core.execute(client, push(2), 0, &mut out);
         assert_eq!(out.pop(), Some((client, Event::PushFailed(Ticket(2), Error::Full))));
@@ -316,9 +337,11 @@ mod tests {
                 let (now_ms, key): (u64, Arc<str>) = (now_ms as u64, key.to_string().into());
                 let value = vec![0; size];
                 match what {
-                    0 => core.execute(
-                        client, Command::Push { ticket: Ticket(0), key, value }, now_ms, &mut out,
-                    ),
+                    0 => {
+                        let (queue, task) = (Queue::List { key }, Task::plain(value));
+                        let push = Command::Push { ticket: Ticket(0), queue, task };
+                        core.execute(client, push, now_ms, &mut out);
+                    }
                     1 => drop(core.append_expiring(key, value, size as u64, now_ms)),
                     2 => drop(core.pop(&key, now_ms)),
                     _ => core.expire(now_ms),

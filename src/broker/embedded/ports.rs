@@ -34,7 +34,7 @@ pub struct Port {
     shared: Arc<Shared>,
     /// Failures that were decided here.
     refused: VecDeque<Event>,
-    /// Cost of each push and fetch without an answer. Answers come in order.
+    /// Cost of each command with a ticket that has no answer. Answers come in order.
     costs: VecDeque<usize>,
     pending_bytes: usize,
     limit_bytes: usize,
@@ -155,8 +155,13 @@ impl Port {
             Event::Pushed(_)
             | Event::PushFailed(..)
             | Event::Fetched(..)
-            | Event::FetchFailed(..) => {
-                if matches!(event, Event::PushFailed(..) | Event::FetchFailed(..)) {
+            | Event::FetchFailed(..)
+            | Event::Observed(..)
+            | Event::ObserveFailed(..) => {
+                if matches!(
+                    event,
+                    Event::PushFailed(..) | Event::FetchFailed(..) | Event::ObserveFailed(..)
+                ) {
                     broker.failed.inc();
                 }
                 self.pending_bytes -= self.costs.pop_front().unwrap_or(0);
@@ -182,7 +187,10 @@ impl Drop for Port {
 
 fn cost_bytes(command: &Command) -> Option<usize> {
     match command {
-        Command::Push { key, value, .. } => Some(COMMAND_OVERHEAD_BYTES + key.len() + value.len()),
+        Command::Push { queue, task, .. } => {
+            Some(COMMAND_OVERHEAD_BYTES + queue.key().len() + task.len_bytes())
+        }
+        Command::Observe { queue, .. } => Some(COMMAND_OVERHEAD_BYTES + queue.key().len()),
         Command::Fetch { key, .. } => Some(COMMAND_OVERHEAD_BYTES + key.len()),
         Command::Subscribe { .. } | Command::Unsubscribe { .. } => None,
     }
@@ -192,6 +200,7 @@ fn full(command: Command) -> Option<Event> {
     match command {
         Command::Push { ticket, .. } => Some(Event::PushFailed(ticket, Error::Full)),
         Command::Fetch { ticket, .. } => Some(Event::FetchFailed(ticket, Error::Full)),
+        Command::Observe { ticket, .. } => Some(Event::ObserveFailed(ticket, Error::Full)),
         Command::Subscribe { channel } => Some(Event::SubscribeFailed(channel, Error::Full)),
         Command::Unsubscribe { .. } => None,
     }

@@ -216,7 +216,7 @@ impl Actor {
             }
             Request::Execute(client, command) => {
                 let pushed = match &command {
-                    Command::Push { key, .. } => Some(key.clone()),
+                    Command::Push { queue, .. } => Some(queue.key().clone()),
                     _ => None,
                 };
                 self.core.execute(client, command, now_ms, &mut self.out);

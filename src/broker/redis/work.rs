@@ -7,16 +7,19 @@ use std::{collections::VecDeque, sync::Arc};
 
 use redis::cmd;
 
-use super::subscriptions::{Asked, Subscriptions};
+use super::{
+    scripts,
+    subscriptions::{Asked, Subscriptions},
+};
 use crate::{
-    broker::{Error, Event, Ticket},
+    broker::{Error, Event, Queue, Task, Ticket},
     limits::{COMMAND_OVERHEAD_BYTES, SUBSCRIBE_BATCH, SUBSCRIBE_WINDOW},
 };
 
 /// A command of the shard that has not been sent on this connection.
 #[derive(Debug)]
 pub enum Held {
-    /// RPUSH or LRANGE.
+    /// One with a ticket.
     Request(Request),
     /// SUBSCRIBE, together with its neighbours.
     Subscribe(Asked),
@@ -27,14 +30,14 @@ pub enum Held {
 /// A command with a payload and a ticket.
 #[derive(Debug)]
 pub enum Request {
-    /// RPUSH.
+    /// RPUSH or XADD.
     Push {
         /// Whom to answer.
         ticket: Ticket,
-        /// The list.
-        key: Arc<str>,
+        /// The list or stream.
+        queue: Queue,
         /// What to append.
-        value: Vec<u8>,
+        task: Task,
     },
     /// LRANGE 0 -1.
     Fetch {
@@ -43,6 +46,15 @@ pub enum Request {
         /// The list.
         key: String,
     },
+    /// LLEN, or a script that looks at a group.
+    Observe {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// The list or stream.
+        queue: Queue,
+        /// Pattern of the workers' heartbeats.
+        heartbeats: Option<Arc<str>>,
+    },
 }
 
 impl Request {
@@ -50,8 +62,9 @@ impl Request {
     pub fn cost_bytes(&self) -> usize {
         COMMAND_OVERHEAD_BYTES
             + match self {
-                Self::Push { key, value, .. } => key.len() + value.len(),
+                Self::Push { queue, task, .. } => queue.key().len() + task.len_bytes(),
                 Self::Fetch { key, .. } => key.len(),
+                Self::Observe { queue, .. } => queue.key().len(),
             }
     }
 
@@ -60,16 +73,32 @@ impl Request {
         match self {
             Self::Push { ticket, .. } => Event::PushFailed(ticket, error),
             Self::Fetch { ticket, .. } => Event::FetchFailed(ticket, error),
+            Self::Observe { ticket, .. } => Event::ObserveFailed(ticket, error),
         }
     }
 
     fn write(&self, output: &mut Vec<u8>) {
         match self {
-            Self::Push { key, value, .. } => {
-                cmd("RPUSH").arg(&**key).arg(value.as_slice()).write_packed_command(output);
+            Self::Push { queue: Queue::List { key }, task, .. } => {
+                let payload = task.payload.as_slice();
+                cmd("RPUSH").arg(&**key).arg(payload).write_packed_command(output);
+            }
+            Self::Push { queue: Queue::Stream { key, .. }, task, .. } => {
+                let mut add = cmd("XADD");
+                add.arg(&**key).arg("*");
+                for (name, text) in &task.fields {
+                    add.arg(*name).arg(&**text);
+                }
+                add.arg("payload").arg(task.payload.as_slice()).write_packed_command(output);
             }
             Self::Fetch { key, .. } => {
                 cmd("LRANGE").arg(key).arg(0).arg(-1).write_packed_command(output);
+            }
+            Self::Observe { queue: Queue::List { key }, .. } => {
+                cmd("LLEN").arg(&**key).write_packed_command(output);
+            }
+            Self::Observe { queue: Queue::Stream { key, group }, heartbeats, .. } => {
+                scripts::write_observe(key, group, heartbeats.as_deref(), output);
             }
         }
     }
@@ -82,9 +111,15 @@ pub enum Sent {
     Hello,
     /// SELECT.
     Select,
+    /// TYPE of a queue's key.
+    Type(Queue),
+    /// XGROUP CREATE of a stream's group.
+    Group(Queue),
+    /// One stream's part of a round of upkeep; its key.
+    Tidy(Arc<str>),
     /// PING at the end of the handshake, or because nothing was heard for long.
     Ping,
-    /// RPUSH or LRANGE.
+    /// One with a ticket.
     Request(Request),
     /// SUBSCRIBE: a push for each channel in this order, or one error for all of them.
     Subscribe {

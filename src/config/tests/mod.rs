@@ -8,6 +8,7 @@ use std::io::Write;
 
 use super::settings::SETTINGS;
 use super::*;
+use crate::broker::Queue;
 
 /// Sources on two cores; `file` is the text of the file.
 struct Case {
@@ -176,7 +177,7 @@ fn without_a_file_there_is_the_speech_route() {
     assert_eq!(config.routes.len(), 1);
     assert_eq!(config.routes[0].path, "/ws/asr");
     let tasks = tasks(&config);
-    assert_eq!(&*tasks.queue_key, "asr_chunk_queue");
+    assert_eq!(tasks.queue, Queue::List { key: "asr_chunk_queue".into() });
     assert_eq!((tasks.chunk_deadline_ms, tasks.finish_deadline_ms), (60_000, 60_000));
     assert_eq!(tasks.merge_separator, " ");
     assert_eq!(config.cores, [0, 1], "all that the process may use");
@@ -205,7 +206,7 @@ fn routes_are_read_with_their_lines() {
         )
         .load();
     let tasks = tasks(&effective.config);
-    assert_eq!((&*tasks.queue_key, tasks.inflight), ("q", 3));
+    assert_eq!((&**tasks.queue.key(), tasks.inflight), ("q", 3));
     assert_eq!(effective.config.routes[1].kind, RouteKind::Echo);
     assert!(value(&effective, "route[0].inflight").source.to_string().ends_with(":5"));
     assert_eq!(value(&effective, "route[0].chunk_deadline").source, Source::Default);
@@ -248,6 +249,21 @@ fn values_are_read_in_all_their_forms() {
     assert_eq!((config.admin, config.listen.port()), (None, 80));
 }
 
+#[test]
+fn a_stream_has_its_own_defaults_and_every_setting_is_stored() {
+    let route = |queue: &str| {
+        let head = "[[route]]\npath = \"/a\"\nkind = \"tasks\"\n";
+        let file = format!("{head}queue = {{ mode = \"stream\" {queue} }}\n");
+        let config = Case::new().flag("redis", "redis://h").file(&file).load().config;
+        let TasksRoute { queue, claim_idle_ms, .. } = tasks(&config).clone();
+        (queue, claim_idle_ms)
+    };
+    let stream = |key: &str, group: &str| Queue::Stream { key: key.into(), group: group.into() };
+    assert_eq!(route(""), (stream("asr_tasks", "asr_workers"), Some(60_000)));
+    let given = ", key = \"k\", group = \"g\", claim_idle = \"5s\"";
+    assert_eq!(route(given), (stream("k", "g"), Some(5_000)));
+}
+
 /// Every setting of a tasks route arrives in it.
 #[test]
 fn every_setting_of_a_tasks_route_is_stored() {
@@ -258,7 +274,7 @@ fn every_setting_of_a_tasks_route_is_stored() {
     let default = route("");
     for setting in TASKS_SETTINGS {
         let other = match setting.kind {
-            // One word each, so far: there is nothing to store.
+            // Of a queue's mode there is a test of its own; the others have one word each.
             Kind::Word(..) => continue,
             Kind::Milliseconds(..) => "\"7s\"",
             Kind::Bytes(..) => "\"7KiB\"",

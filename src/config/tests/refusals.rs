@@ -22,11 +22,32 @@ fn routes_that_make_no_sense_are_refused() {
 }
 
 #[test]
+fn queues_that_cannot_be_are_refused() {
+    let routes = |redis: bool, queues: &[&str]| {
+        let route = |(index, queue): (usize, &&str)| {
+            format!("[[route]]\npath = \"/{index}\"\nkind = \"tasks\"\nqueue = {{ {queue} }}\n")
+        };
+        let case = Case::new().file(&queues.iter().enumerate().map(route).collect::<String>());
+        if redis { case.flag("redis", "redis://h") } else { case }.error()
+    };
+    let stream = "mode = \"stream\"";
+    let embedded = routes(false, &["mode = \"list\"", stream]);
+    assert_all(&embedded, &["route[1].queue.mode", ":8)", "stream", "embedded", "--redis"]);
+    let wrong = routes(true, &["mode = \"set\""]);
+    assert_all(&wrong, &["queue.mode", "\"set\"", "\"list\", \"stream\""]);
+    let list = routes(true, &["group = \"g\""]);
+    assert_all(&list, &["route[0].queue.group", "\"g\"", "no meaning", "stream"]);
+    let both = routes(true, &["key = \"k\"", "mode = \"stream\", key = \"k\""]);
+    assert_all(&both, &["route[1].queue.mode", "\"k\" is a list", "own key"]);
+    let hasty = routes(true, &["mode = \"stream\", claim_idle = \"1ms\""]);
+    assert_all(&hasty, &["route[0].queue.claim_idle", "100ms or more"]);
+}
+
+#[test]
 fn what_comes_later_is_refused_with_what_is_known() {
     let error = |text: &str| Case::new().file(&format!("[[route]]\npath = \"/a\"\n{text}")).error();
     assert_all(&error("kind = \"topics\""), &["planned", "\"tasks\", \"echo\""]);
     let tasks = |text: &str| error(&format!("kind = \"tasks\"\n{text}"));
-    assert_all(&tasks("queue = { mode = \"stream\" }"), &["queue.mode", "planned", "\"list\""]);
     let results = ["not known", "\"per-session\", \"per-shard\""];
     assert_all(&tasks("results = \"per-core\""), &results);
     assert_all(&tasks("dialect = \"tts\""), &["not known", "\"asr\"", "\"raw\""]);

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::broker::Queue;
+
 /// Settings of a raw route, the same on every shard. Every number is at least one; zero
 /// counts as one where it would stop everything.
 #[derive(Clone, Debug)]
 pub struct RawConfig {
-    /// List to which tasks are appended. The workers must read the same.
-    pub queue_key: Arc<str>,
+    /// Where tasks are appended. The workers must read the same.
+    pub queue: Queue,
     /// The channel on which workers publish the results of all raw sessions of the shard;
     /// it goes with each task. `None`: a channel for each session.
     pub reply_to: Option<Arc<str>>,
@@ -35,7 +37,7 @@ pub struct RawConfig {
 impl Default for RawConfig {
     fn default() -> Self {
         Self {
-            queue_key: "raw_task_queue".into(),
+            queue: Queue::List { key: "raw_task_queue".into() },
             reply_to: None,
             task_deadline_ms: 60_000,
             inflight: 64,

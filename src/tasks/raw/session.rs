@@ -12,7 +12,7 @@ use super::reply::{self, ErrorCode, Frame};
 use super::result::WorkerResult;
 use super::task::{self, Data};
 use super::unfinished::{Told, Unfinished};
-use crate::broker::{Command, Error as BrokerError};
+use crate::broker::{Command, Error as BrokerError, Task};
 use crate::ids::SocketId;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 use crate::tasks::Action;
@@ -20,6 +20,7 @@ use crate::tasks::detached::DetachedNumber;
 use crate::tasks::flow::Flow;
 use crate::tasks::id::SessionId;
 use crate::tasks::table::Named;
+use crate::tasks::task::ORIGIN;
 use crate::tasks::ticket::{self, Purpose, SessionKey};
 
 /// How a session ended.
@@ -150,7 +151,14 @@ impl Session {
         let ticket = ticket::issue(cx.route, self.key, purpose);
         let value =
             task::encode(&self.id, seq, data, cx.now.unix_ms, cx.config.reply_to.as_deref());
-        cx.command(Command::Push { ticket, key: cx.config.queue_key.clone(), value });
+        // A list has no place for the fields; in a stream they tell raw tasks from others.
+        let fields = vec![
+            ("type", "raw".into()),
+            ("task_id", self.id.as_str().to_owned().into()),
+            ("origin", ORIGIN.into()),
+        ];
+        let task = Task { payload: value, fields };
+        cx.command(Command::Push { ticket, queue: cx.config.queue.clone(), task });
     }
 
     /// The subscription is in force: for the first time, or again after a gap, of which

@@ -154,10 +154,10 @@ impl World {
     pub fn execute(&mut self) {
         let Some(command) = self.submitted.pop_front() else { return };
         self.events.extend(match command {
-            Ask::Push { ticket, value, .. } => Some(match &self.refuse_with {
+            Ask::Push { ticket, task, .. } => Some(match &self.refuse_with {
                 Some(error) => Event::PushFailed(ticket, error.clone()),
                 None => {
-                    self.queue.push(serde_json::from_slice(&value).expect("a task is JSON"));
+                    self.queue.push(serde_json::from_slice(&task.payload).expect("a task is JSON"));
                     Event::Pushed(ticket)
                 }
             }),
@@ -172,6 +172,7 @@ impl World {
             Ask::Fetch { ticket, key } => {
                 Some(Event::Fetched(ticket, self.cache.get(&key).cloned().unwrap_or_default()))
             }
+            Ask::Observe { .. } => panic!("no session looks at the queue"),
         });
     }
 

@@ -191,8 +191,8 @@ impl Watched {
     /// Remembers whose the submitted pushes are.
     fn note_pushes(&mut self) {
         for command in &self.world.submitted {
-            if let Ask::Push { ticket, value, .. } = command {
-                let task: Value = serde_json::from_slice(value).unwrap();
+            if let Ask::Push { ticket, task, .. } = command {
+                let task: Value = serde_json::from_slice(&task.payload).unwrap();
                 let id = known(&task["session_id"]);
                 let index = task["chunk_index"].as_u64().unwrap() as u32;
                 self.pushes.entry(*ticket).or_insert((id, self.life_numbers[id], index));

@@ -28,11 +28,11 @@ fn the_task_is_what_workers_read() {
         client(),
         br#"{"action":"chunk","session_id":"s","chunk_index":9,"audio_data":"\/+8="}"#,
     );
-    let Some(Ask::Push { key, value, .. }) = world.submitted.front() else { panic!("a push") };
-    assert_eq!(&**key, "asr_chunk_queue");
+    let Some(Ask::Push { queue, task, .. }) = world.submitted.front() else { panic!("a push") };
+    assert_eq!(*queue, broker::Queue::List { key: "asr_chunk_queue".into() });
     let expected =
         r#"{"session_id":"s","chunk_index":9,"audio_data":"/+8=","timestamp":1700000000000}"#;
-    assert_eq!(std::str::from_utf8(value), Ok(expected));
+    assert_eq!(std::str::from_utf8(&task.payload), Ok(expected));
 }
 
 #[test]

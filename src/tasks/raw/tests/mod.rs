@@ -123,10 +123,10 @@ impl World {
     pub fn execute(&mut self) {
         let Some(command) = self.submitted.pop_front() else { return };
         match command {
-            Ask::Push { ticket, value, .. } => self.events.push_back(match &self.refuse_with {
+            Ask::Push { ticket, task, .. } => self.events.push_back(match &self.refuse_with {
                 Some(error) => Event::PushFailed(ticket, error.clone()),
                 None => {
-                    self.queue.push(serde_json::from_slice(&value).expect("a task is JSON"));
+                    self.queue.push(serde_json::from_slice(&task.payload).expect("a task is JSON"));
                     Event::Pushed(ticket)
                 }
             }),
