@@ -32,6 +32,8 @@ impl Port {
         let drains = Arc::new(AtomicUsize::new(0));
         let state = AdminState {
             metrics: shards.clone(),
+            backlog: Arc::new(NodeBacklog::new(&[], 2)),
+            clock: Clock::start(),
             draining: Arc::clone(&draining),
             config_json: r#"{"redis":"redis://:***@h"}"#.to_owned(),
             on_drain: Box::new({
@@ -278,6 +280,8 @@ fn a_taken_port_is_told_with_its_fix() {
     let address = port.admin.local_addr();
     let state = AdminState {
         metrics: Vec::new(),
+        backlog: Arc::new(NodeBacklog::new(&[], 0)),
+        clock: Clock::start(),
         draining: Arc::default(),
         config_json: String::new(),
         on_drain: Box::new(|| {}),

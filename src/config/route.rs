@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::check;
 use super::error::Problem;
 use super::kind::{Kind, Range, Words};
 use super::queue::{self, QUEUE_KEY, QUEUE_MODE, STREAM_SETTINGS};
@@ -45,6 +46,12 @@ pub struct TasksRoute {
     pub queue: Queue,
     /// Of a stream: how long a worker may hold a task before it is queued again.
     pub claim_idle_ms: Option<u64>,
+    /// Waiting tasks at which new connections are refused; more than `queue_low`.
+    pub queue_high: usize,
+    /// Waiting tasks under which they are let in again.
+    pub queue_low: usize,
+    /// Whether new connections are refused while no worker lives.
+    pub require_workers: bool,
     /// How long a worker has for one chunk.
     pub chunk_deadline_ms: u64,
     /// How long `finish` waits for the chunks that are still open.
@@ -94,6 +101,18 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
         Kind::Word(Words { known: &["per-session"], later: &["per-shard"] }, |_, _| {}),
         Some("per-session"),
         "How results come back: one subscription per session",
+    ),
+    of_route(
+        "queue_high",
+        Kind::Count(QUEUE_DEPTH, |r, v| r.queue_high = v),
+        Some("5000"),
+        "Waiting tasks at which new connections get 503; workers' tasks/s x chunk_deadline at most",
+    ),
+    of_route(
+        "queue_low",
+        Kind::Count(QUEUE_DEPTH, |r, v| r.queue_low = v),
+        Some("4000"),
+        "Waiting tasks under which they are let in again, less than queue_high",
     ),
     of_route(
         "chunk_deadline",
@@ -158,8 +177,10 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
 ];
 
 /// Keys that the documentation has for a later version.
-pub(super) const LATER_KEYS: &[&str] =
-    &["queue_high", "queue_low", "resume_ms", "channel", "conflate_ms", "overflow"];
+pub(super) const LATER_KEYS: &[&str] = &["resume_ms", "channel", "conflate_ms", "overflow"];
+
+const QUEUE_DEPTH: Range =
+    Range { min: 1, max: 1_000_000_000, why: "none would refuse everyone; Redis holds them" };
 
 const DEADLINE_MS: Range =
     Range { min: 10, max: 3_600_000, why: "workers need some; what waits is held" };
@@ -234,6 +255,7 @@ fn route(
             queue::give_default_key(&mut special);
             resolve(TASKS_SETTINGS, &special, &[], prefix, &mut tasks, values, problems);
             queue::resolve_stream(&special, prefix, &mut tasks, values, problems);
+            check::tasks(&tasks, prefix, values, problems);
             RouteKind::Tasks(tasks)
         }
         Some("echo") => {
@@ -264,6 +286,9 @@ impl TasksRoute {
         Self {
             queue: queue::blank(),
             claim_idle_ms: None,
+            queue_high: 0,
+            queue_low: 0,
+            require_workers: false,
             chunk_deadline_ms: 0,
             finish_deadline_ms: 0,
             inflight: 0,

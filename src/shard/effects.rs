@@ -2,9 +2,9 @@
 
 use super::{Handler, Shard};
 use crate::{
-    broker::Event as BrokerEvent,
+    broker::{Command as BrokerCommand, Event as BrokerEvent, Ticket},
     ids::SocketId,
-    tasks::Action,
+    tasks::{Action, RouteTag},
     ws::{CloseCode, Opcode},
 };
 
@@ -36,13 +36,33 @@ impl Shard {
     fn carry_out_one(&mut self, action: Action) {
         match action {
             Action::Send { to, text } => self.send(to, &text),
-            Action::Broker(command) => self.broker.submit(command, &mut self.broker_events),
+            Action::Broker(command) => {
+                if let BrokerCommand::Push { ticket, .. } = &command {
+                    self.note_push(*ticket);
+                }
+                self.broker.submit(command, &mut self.broker_events);
+            }
             Action::Pause(id) => self.set_paused(id, true),
             Action::Resume(id) => self.set_paused(id, false),
             Action::Close { socket, code, reason } => {
                 self.wire.close(socket, code, reason, self.now.ms);
             }
         }
+    }
+
+    /// A task is on its way to the queue: whoever asks to come in next finds it there.
+    fn note_push(&mut self, ticket: Ticket) {
+        let route = RouteTag::index_of(ticket);
+        self.backlog.on_push(route, || match &self.routes.get(route)?.handler {
+            Handler::Tasks(tasks) => tasks.owner_of(ticket),
+            Handler::Echo => None,
+        });
+    }
+
+    /// Asks what waits in the queues, where it is this shard's turn.
+    pub(super) fn ask_for_backlog(&mut self) {
+        let questions = self.backlog.questions(self.now.ms);
+        self.actions.extend(questions.map(Action::Broker));
     }
 
     /// A client that does not read is not sent more than its outbox holds.
@@ -58,11 +78,14 @@ impl Shard {
 
     fn on_broker_event(&mut self, event: BrokerEvent) {
         match &event {
-            BrokerEvent::Up => log::info!("broker: up"),
+            BrokerEvent::Up => {
+                log::info!("broker: up");
+                self.ask_for_backlog();
+            }
             BrokerEvent::Down { reason } => log::warn!("broker: down: {reason}"),
             _ => {}
         }
-        let mut event = Some(event);
+        let mut event = self.backlog.on_event(event, self.now.ms);
         for route in &mut self.routes {
             if let Handler::Tasks(tasks) = &mut route.handler
                 && let Some(unclaimed) = event.take()

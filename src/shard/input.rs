@@ -88,7 +88,7 @@ impl Shard {
             self.answer_health(id, head);
             return None;
         }
-        match self.admit(head) {
+        match self.admit(id, head) {
             Ok((route, upgrade)) => {
                 self.open(id, route, &upgrade);
                 Some(route)
@@ -112,7 +112,7 @@ impl Shard {
 
     /// Route, handshake, origin, then whether there is room: a request that could never
     /// succeed is told so even when the gateway is full.
-    fn admit(&mut self, head: &Head<'_>) -> Result<(RouteId, Upgrade), Refusal> {
+    fn admit(&mut self, id: SocketId, head: &Head<'_>) -> Result<(RouteId, Upgrade), Refusal> {
         let route = self.routes.iter().position(|route| route.path == head.path);
         let route = route.ok_or_else(Refusal::not_found)?;
         let upgrade = check_upgrade(head)?;
@@ -129,7 +129,8 @@ impl Shard {
         if matches!(self.routes[route].handler, Handler::Tasks(_)) && !self.broker.is_up() {
             return Err(Refusal::broker_unavailable());
         }
-        self.admission.admit(self.now.ms)?;
+        self.backlog.admit(route, id, self.now.ms)?;
+        self.admission.admit(self.now.ms).inspect_err(|_| self.backlog.leave(id))?;
         Ok((RouteId(route as u16), upgrade))
     }
 
