@@ -3,6 +3,8 @@
 //! What `serve` and `demo` run, and what the tests start in their own process. Nothing of
 //! the data path is here.
 
+mod queues;
+
 use std::{
     fmt, io,
     net::SocketAddr,
@@ -271,11 +273,12 @@ impl Embedded {
         let broker = Arc::new(EmbeddedBroker::start().map_err(problem)?);
         let stop = Arc::new(AtomicBool::new(false));
         let mut workers = Vec::new();
-        for key in queues(config) {
+        for queue in queues::all(config) {
             for _ in 0..config.worker.concurrency {
                 let (port, index) = (broker.worker_port(), workers.len());
                 let options = WorkOptions::default();
-                let worker = worker::builtin::spawn(port, key, options, index, stop.clone());
+                let worker =
+                    worker::builtin::spawn(port, queue.key(), options, index, stop.clone());
                 workers.push(worker.map_err(problem)?);
             }
         }
@@ -339,7 +342,11 @@ impl ShardSeed {
                 LinkLimits { pending_bytes: self.pending_bytes(), ..LinkLimits::default() };
             let name = format!("ringgate-{}-{}", std::process::id(), self.index);
             let seed = u64::from(std::process::id()) << 16 | self.index as u64;
-            let link = Link::new(target, &name, limits, self.metrics.clone(), seed);
+            // One shard looks after the streams for all.
+            let streams = if self.index == 0 { queues::streams(&self.config) } else { Vec::new() };
+            let link = Link::new(target, &name, limits, self.metrics.clone(), seed)
+                .with_queues(queues::all(&self.config))
+                .with_upkeep(streams);
             return BrokerPort::redis(link, target.clone(), waker.clone());
         }
         let embedded = self.embedded.as_ref().expect("a shard has Redis or the embedded broker");
@@ -422,21 +429,6 @@ fn gate_config(route: &config::Route) -> Option<GateConfig> {
 /// Past the tables' own bounds, which are far below this, a larger number means the same.
 fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// The queues that the built-in worker serves, each once.
-fn queues(config: &Config) -> Vec<&str> {
-    let mut keys: Vec<&str> = config
-        .routes
-        .iter()
-        .filter_map(|route| match &route.kind {
-            RouteKind::Tasks(tasks) => Some(&**tasks.queue.key()),
-            RouteKind::Echo => None,
-        })
-        .collect();
-    keys.sort_unstable();
-    keys.dedup();
-    keys
 }
 
 /// One shard's part of the accept rate; the first ones carry the remainder.

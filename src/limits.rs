@@ -222,3 +222,25 @@ pub const QUEUE_DRAIN_MEMORY_MS: u64 = 10_000;
 pub const WORKER_HEARTBEATS: &str = "worker:*:heartbeat";
 
 const _: () = assert!(QUEUE_READ_SLACK_MS < QUEUE_READ_MS && NEWCOMER_MS > QUEUE_READ_MS);
+/// Period of the upkeep of streams: trimming, and a look for tasks of dead workers.
+pub const UPKEEP_MS: u64 = 1_000;
+/// Entries of dead workers that are queued again in one round. Past it the next round comes
+/// at the next tick, so up to 512 a second.
+pub const REQUEUE_ENTRIES: usize = 128;
+/// Payload after which such a round ends; one task may be larger. It is copied inside the
+/// server, which does nothing else meanwhile: a few milliseconds.
+pub const REQUEUE_BYTES: usize = 8 * 1024 * 1024;
+/// Times that one task is queued again. A task that has cost five workers is taken for the
+/// reason.
+pub const REQUEUES_MAX: u32 = 5;
+/// Groups of one stream past which nothing is trimmed: it is some other program's then.
+pub const STREAM_GROUPS_MAX: usize = 64;
+
+// --- What Redis refuses
+
+/// Time before a refusal of the same kind is logged again.
+pub const COMPLAINT_PAUSE_MS: u64 = 60_000;
+/// Kinds of refusals that are told apart.
+pub const COMPLAINT_KINDS: usize = 16;
+/// Reasons for being away that are remembered, each to be logged once until Redis is back.
+pub const DOWN_REASONS_MAX: usize = 8;

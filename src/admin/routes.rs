@@ -73,7 +73,9 @@ fn reasons_against(state: &AdminState) -> Vec<String> {
     }
     for (shard, metrics) in state.metrics.iter().enumerate() {
         if metrics.broker.up.get() == 0 {
-            reasons.push(format!("shard {shard}: broker unavailable"));
+            let why = metrics.broker.down_reason.get();
+            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            reasons.push(format!("shard {shard}: broker unavailable{why}"));
         }
         if metrics.connections.listening.get() == 0 {
             reasons.push(format!("shard {shard}: listener closed"));

@@ -117,8 +117,9 @@ pub enum Event {
 /// Why a command failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// More bytes are waiting for the broker than `broker_pending_bytes` allows.
+    /// No room, and later there may be: more bytes are waiting for the broker than
+    /// `broker_pending_bytes` allows, or its own memory is full (Redis: `OOM`).
     Full,
-    /// The broker answered with an error; the text is its own (`OOM …`, `WRONGTYPE …`).
+    /// The broker answered with an error; the text is its own (`NOPERM …`, `WRONGTYPE …`).
     Refused(String),
 }

@@ -7,7 +7,10 @@ pub mod process;
 pub mod prometheus;
 pub mod queues;
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
 
 use crate::ws::CloseCode;
 
@@ -130,6 +133,48 @@ pub struct BrokerMetrics {
     pub failed: Counter,
     /// Bytes of commands that wait for their answer.
     pub pending_bytes: Gauge,
+    /// Why it is away, for `/readyz`.
+    pub down_reason: Reason,
+    /// The upkeep of streams; of one shard of the process, zero on the others.
+    pub streams: StreamMetrics,
+}
+
+/// The upkeep of streams (`ringgate_stream_…`).
+#[derive(Default, Debug)]
+pub struct StreamMetrics {
+    /// Tasks of dead workers that were queued again.
+    pub requeued: Counter,
+    /// Entries that are no task, acknowledged so that they are not handed out for ever.
+    pub malformed: Counter,
+    /// Tasks that had been queued again too often, acknowledged without an answer.
+    pub abandoned: Counter,
+    /// Acknowledged entries that were trimmed.
+    pub trimmed: Counter,
+}
+
+/// A text for people that changes a few times a day: behind a lock, which is not on the
+/// data path.
+#[derive(Default, Debug)]
+pub struct Reason(Mutex<String>);
+
+impl Reason {
+    /// Replaces the text.
+    pub fn set(&self, text: &str) {
+        let mut reason = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reason.clear();
+        reason.push_str(text);
+    }
+
+    /// There is no reason any more.
+    pub fn clear(&self) {
+        self.set("");
+    }
+
+    /// The text, if there is one.
+    pub fn get(&self) -> Option<String> {
+        let reason = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (!reason.is_empty()).then(|| reason.clone())
+    }
 }
 
 /// Why a request was refused before the upgrade (`ringgate_refused_total{reason}`).

@@ -126,7 +126,7 @@ const GAUGES: [Family; 9] = [
 ];
 
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 22] = [
+const COUNTERS: [Family; 24] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -149,6 +149,12 @@ const COUNTERS: [Family; 22] = [
     ("broker_failed", "Commands refused by the broker or for lack of room.", |m| {
         m.broker.failed.get()
     }),
+    ("stream_requeued", "Tasks of dead stream workers that were queued again.", |m| {
+        m.broker.streams.requeued.get()
+    }),
+    ("stream_trimmed", "Acknowledged stream entries that were trimmed.", |m| {
+        m.broker.streams.trimmed.get()
+    }),
     ("ring_turns", "Turns of the shard's loop.", |m| m.ring.turns.get()),
     ("ring_completions", "Completions handled.", |m| m.ring.completions.get()),
     ("ring_enters", "System calls: io_uring_enter.", |m| m.ring.enters.get()),
@@ -161,7 +167,7 @@ const COUNTERS: [Family; 22] = [
     }),
 ];
 
-const LABELLED_COUNTERS: [LabelledFamily; 4] = [
+const LABELLED_COUNTERS: [LabelledFamily; 5] = [
     ("refused", "Requests refused before the upgrade.", "reason", |m| {
         let count =
             |reason: Refused| (reason.label().to_owned(), m.connections.refused(reason).get());
@@ -177,6 +183,10 @@ const LABELLED_COUNTERS: [LabelledFamily; 4] = [
             ("partial", &m.tasks.sessions_partial),
             ("abandoned", &m.tasks.sessions_abandoned),
         ])
+    }),
+    ("stream_dropped", "Stream entries acknowledged without an answer.", "reason", |m| {
+        let streams = &m.broker.streams;
+        outcomes([("malformed", &streams.malformed), ("abandoned", &streams.abandoned)])
     }),
     ("results", "Results of workers.", "outcome", |m| {
         let results = &m.tasks.results;

@@ -115,7 +115,8 @@ impl BrokerPort {
         events: &mut Vec<Event>,
     ) {
         if let Self::Redis(redis) = self {
-            redis.hang_up(reason, wire, now_ms, events);
+            redis.let_go(wire);
+            redis.link.on_lost(reason, now_ms, events);
         }
     }
 
@@ -154,10 +155,14 @@ impl RedisPort {
     }
 
     fn hang_up(&mut self, reason: &str, wire: &mut Wire, now_ms: u64, events: &mut Vec<Event>) {
+        self.let_go(wire);
+        self.link.on_closed(reason, now_ms, events);
+    }
+
+    fn let_go(&mut self, wire: &mut Wire) {
         if let Some(id) = self.socket.take() {
             wire.terminate(id, CloseCode::Abnormal);
         }
-        self.link.on_closed(reason, now_ms, events);
     }
 
     fn dial_if_wanted(&mut self, now_ms: u64, events: &mut Vec<Event>) {

@@ -13,6 +13,8 @@
 //! Must not: open, read or write a socket, or look at a clock.
 
 mod answers;
+mod greeting;
+mod refusals;
 
 use std::{fmt, sync::Arc};
 
@@ -20,14 +22,17 @@ use redis::cmd;
 
 use super::{
     backoff::Backoff,
+    complaints::Complaints,
     frames::Frames,
+    scripts::write_tidy,
     subscriptions::Subscriptions,
     target::Target,
+    upkeep::{StreamUpkeep, Upkeep},
     work::{Held, Request, Sent, Work},
 };
 use crate::{
-    broker::{Command, Error, Event},
-    limits::LINK_WRITE_BYTES,
+    broker::{Command, Error, Event, Queue},
+    limits::{DOWN_REASONS_MAX, LINK_WRITE_BYTES},
     metrics::ShardMetrics,
 };
 
@@ -101,13 +106,17 @@ pub struct Link {
     state: State,
     backoff: Backoff,
     frames: Frames,
-    /// Bytes of the handshake and of pings; commands are written when they are taken.
+    /// Bytes of the handshake, of pings and of upkeep; commands are written when they are taken.
     greeting: Vec<u8>,
     work: Work,
     subscriptions: Subscriptions,
     heard_ms: u64,
     was_up: bool,
-    told_down: Option<String>,
+    /// Why it is down, as far as that was told since it was up.
+    told_down: Vec<String>,
+    queues: Vec<Queue>,
+    upkeep: Upkeep,
+    complaints: Complaints,
 }
 
 impl Link {
@@ -136,8 +145,27 @@ impl Link {
             subscriptions: Subscriptions::default(),
             heard_ms: 0,
             was_up: false,
-            told_down: None,
+            told_down: Vec::new(),
+            queues: Vec::new(),
+            upkeep: Upkeep::default(),
+            complaints: Complaints::default(),
         }
+    }
+
+    /// The queues that the link is to be used for. On every connection it sees to it that
+    /// they are lists and streams as they should be, and that groups are there; until then
+    /// it is not up.
+    #[must_use]
+    pub fn with_queues(mut self, queues: Vec<Queue>) -> Self {
+        self.queues = queues;
+        self
+    }
+
+    /// Streams that this link is to look after. One link of a process is enough.
+    #[must_use]
+    pub fn with_upkeep(mut self, streams: Vec<StreamUpkeep>) -> Self {
+        self.upkeep = Upkeep::of(streams);
+        self
     }
 
     /// Whether commands are carried out now.
@@ -212,21 +240,7 @@ impl Link {
         self.state = State::Greeting;
         self.heard_ms = now_ms;
         self.frames = Frames::default();
-        self.greeting.clear();
-        let mut hello = cmd("HELLO");
-        hello.arg(3);
-        if let Some(password) = &self.target.password {
-            hello.arg("AUTH").arg(self.target.user.as_deref().unwrap_or("default")).arg(password);
-        }
-        hello.arg("SETNAME").arg(&self.name).write_packed_command(&mut self.greeting);
-        self.work.sent(Sent::Hello, now_ms);
-        if self.target.db != 0 {
-            cmd("SELECT").arg(self.target.db).write_packed_command(&mut self.greeting);
-            self.work.sent(Sent::Select, now_ms);
-        }
-        // HELLO is answered by a server that is still loading its data; PING is not.
-        cmd("PING").write_packed_command(&mut self.greeting);
-        self.work.sent(Sent::Ping, now_ms);
+        self.greet(now_ms);
     }
 
     /// The attempt to connect failed.
@@ -257,6 +271,19 @@ impl Link {
         result
     }
 
+    /// The socket ended and nobody here closed it: as `on_closed`, with what is known of it.
+    pub fn on_lost(&mut self, reason: &str, now_ms: u64, events: &mut Vec<Event>) {
+        let known = match self.state {
+            State::Up { .. } if self.subscriptions.len() > 0 => {
+                "Redis ended, restarted, or cut the connection off; where its log says \
+                 \"output buffer limits\", raise client-output-buffer-limit pubsub"
+            }
+            State::Up { .. } => "Redis ended, restarted, or cut the connection off",
+            _ => "before Redis had let us in; it may have reached its maxclients",
+        };
+        self.on_closed(&format!("{reason}: {known}"), now_ms, events);
+    }
+
     /// The socket is closed, by whichever side. What it did not answer is held again.
     pub fn on_closed(&mut self, reason: &str, now_ms: u64, events: &mut Vec<Event>) {
         let up_ms = match self.state {
@@ -269,11 +296,15 @@ impl Link {
         self.frames = Frames::default();
         self.greeting = Vec::new();
         self.work.connection_lost();
-        // Attempts that fail for the same reason, one after another, are told once.
-        if self.told_down.as_deref() != Some(reason) {
-            self.told_down = Some(reason.to_string());
-            let reason = format!("{}: {reason}", self.target);
-            events.push(Event::Down { reason });
+        self.upkeep.connection_lost();
+        let told = format!("{}: {reason}", self.target);
+        self.metrics.broker.down_reason.set(&told);
+        // Attempts that fail for a reason that was told are not news.
+        if !self.told_down.iter().any(|earlier| earlier == reason) {
+            if self.told_down.len() < DOWN_REASONS_MAX {
+                self.told_down.push(reason.to_string());
+            }
+            events.push(Event::Down { reason: told });
         }
         self.set_gauges();
     }
@@ -298,6 +329,12 @@ impl Link {
                 self.work.sent(Sent::Ping, now_ms);
             }
             None => {}
+        }
+        if self.is_up() {
+            for stream in self.upkeep.begin(now_ms) {
+                write_tidy(stream, &mut self.greeting);
+                self.work.sent(Sent::Tidy(stream.key.clone()), now_ms);
+            }
         }
         Ok(())
     }
@@ -325,7 +362,8 @@ impl Link {
         if std::mem::replace(&mut self.was_up, true) {
             self.metrics.broker.reconnects.inc();
         }
-        self.told_down = None;
+        self.told_down.clear();
+        self.metrics.broker.down_reason.clear();
         events.push(Event::Up);
     }
 

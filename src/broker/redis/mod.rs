@@ -12,19 +12,24 @@
 //! | `frames` ▢ | bytes to whole RESP3 values |
 //! | `scripts` ▢ | what is asked of a stream and its group, in one step each |
 //! | `subscriptions` ▢ | the channels, interned |
+//! | `upkeep` ▢ | when streams are looked after |
+//! | `complaints` ▢ | what Redis refuses, logged once in a while |
 //! | `backoff` ▢ | when to dial again |
 //! | [`dial`] | opens the socket: the only IO here |
 //!
 //! Must not: know what is in a task or in a result.
 
 mod backoff;
+mod complaints;
 pub mod dial;
 mod frames;
 pub mod link;
 mod scripts;
 mod subscriptions;
 pub mod target;
+mod upkeep;
 mod work;
 
 pub use link::{Link, LinkError, LinkLimits};
 pub use target::{Address, Target, TargetError};
+pub use upkeep::StreamUpkeep;

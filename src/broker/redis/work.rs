@@ -111,6 +111,12 @@ pub enum Sent {
     Hello,
     /// SELECT.
     Select,
+    /// TYPE of a queue's key.
+    Type(Queue),
+    /// XGROUP CREATE of a stream's group.
+    Group(Queue),
+    /// One stream's part of a round of upkeep; its key.
+    Tidy(Arc<str>),
     /// PING at the end of the handshake, or because nothing was heard for long.
     Ping,
     /// One with a ticket.

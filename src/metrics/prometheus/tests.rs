@@ -159,6 +159,8 @@ fn no_two_families_read_the_same_value() {
         &t.errors,
         &b.reconnects,
         &b.failed,
+        &b.streams.requeued,
+        &b.streams.trimmed,
         &r.turns,
         &r.completions,
         &r.enters,

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use redis::{PushKind, ServerError, Value};
+use redis::{PushKind, Value};
 
 use super::{Link, LinkError, State};
 use crate::broker::{
-    Backlog, Error, Event, Queue,
+    Event, Queue,
     redis::{
-        frames::FrameError,
+        scripts::{Tidied, read_backlog, read_tidied},
         work::{Request, Sent},
     },
 };
@@ -23,7 +23,7 @@ impl Link {
         match value {
             Value::Attribute { data, .. } => self.on_value(*data, now_ms, events),
             Value::Push { kind, data } => self.on_push(&kind, data, events),
-            Value::ServerError(error) => self.on_error(error, events),
+            Value::ServerError(error) => self.on_error(error, now_ms, events),
             value => self.on_reply(value, now_ms, events),
         }
     }
@@ -91,7 +91,11 @@ impl Link {
                 Queue::List { .. } => matches!(value, Value::Int(_)),
                 Queue::Stream { .. } => matches!(value, Value::BulkString(_)),
             },
-            (Some(Sent::Request(Request::Observe { .. })), value) => backlog(value).is_some(),
+            (Some(Sent::Request(Request::Observe { .. })), value) => read_backlog(value).is_some(),
+            (Some(Sent::Type(_)), Value::SimpleString(_)) | (Some(Sent::Group(_)), Value::Okay) => {
+                true
+            }
+            (Some(Sent::Tidy(_)), value) => read_tidied(value).is_some(),
             (Some(Sent::Request(Request::Fetch { .. })), Value::Array(values)) => {
                 values.iter().all(|value| matches!(value, Value::BulkString(_)))
             }
@@ -101,12 +105,22 @@ impl Link {
             return Err(unexpected("an answer that does not fit what was asked"));
         }
         match (self.work.answered(), value) {
+            (Some(Sent::Hello), hello) => return Self::check_role(&hello),
+            (Some(Sent::Type(queue)), Value::SimpleString(found)) => {
+                return Self::check_type(&queue, &found);
+            }
+            (Some(Sent::Tidy(key)), value) => {
+                if let Some(tidied) = read_tidied(&value) {
+                    self.on_tidied(&key, &tidied, now_ms);
+                }
+            }
             (Some(Sent::Ping), _) if self.state == State::Greeting => self.come_up(now_ms, events),
             (Some(Sent::Request(Request::Push { ticket, .. })), _) => {
                 events.push(Event::Pushed(ticket));
             }
             (Some(Sent::Request(Request::Observe { ticket, .. })), value) => {
-                events.extend(backlog(&value).map(|backlog| Event::Observed(ticket, backlog)));
+                let backlog = read_backlog(&value);
+                events.extend(backlog.map(|backlog| Event::Observed(ticket, backlog)));
             }
             (Some(Sent::Request(Request::Fetch { ticket, .. })), Value::Array(values)) => {
                 let bytes = |value| match value {
@@ -120,104 +134,36 @@ impl Link {
         Ok(())
     }
 
-    fn on_error(&mut self, error: ServerError, events: &mut Vec<Event>) -> Result<(), LinkError> {
-        let text = match error.details() {
-            Some(details) => format!("{} {details}", error.code()),
-            None => error.code().to_string(),
-        };
-        // Neither refuses the command as such: the same one will be taken in a while.
-        if matches!(error.code(), "LOADING" | "MASTERDOWN") {
-            return Err(LinkError::NotReady(text));
+    fn on_tidied(&mut self, key: &str, tidied: &Tidied, now_ms: u64) {
+        self.upkeep.answered(tidied.more);
+        let streams = &self.metrics.broker.streams;
+        streams.requeued.add(tidied.requeued);
+        streams.malformed.add(tidied.malformed);
+        streams.abandoned.add(tidied.abandoned);
+        streams.trimmed.add(tidied.trimmed);
+        if tidied.requeued > 0 {
+            self.complaints.tell("requeued", now_ms, || {
+                format!(
+                    "{} tasks of the stream {key:?} were queued again: the workers that took \
+                     them did not acknowledge them in time",
+                    tidied.requeued
+                )
+            });
         }
-        match self.work.answered() {
-            Some(Sent::Hello) => Err(refused_hello(&text, error.code())),
-            Some(Sent::Select) => Err(LinkError::Refused(format!(
-                "database {} of the redis option was refused: {text}",
-                self.target.db
-            ))),
-            Some(Sent::Ping) => Err(LinkError::Refused(format!("PING was refused: {text}"))),
-            Some(Sent::Request(request)) => {
-                self.metrics.broker.failed.inc();
-                events.push(request.failed(Error::Refused(text)));
-                Ok(())
-            }
-            Some(Sent::Subscribe { asked, .. }) if asked.len() > 1 => {
-                self.work.ask_each_alone(asked);
-                Ok(())
-            }
-            Some(Sent::Subscribe { asked, .. }) => {
-                for asked in asked {
-                    if !self.subscriptions.is_current(&asked) {
-                        continue;
-                    }
-                    self.metrics.broker.failed.inc();
-                    self.subscriptions.remove(&asked.channel);
-                    events
-                        .push(Event::SubscribeFailed(asked.channel, Error::Refused(text.clone())));
-                }
-                Ok(())
-            }
-            // A user who may not unsubscribe: a new connection has no subscriptions.
-            Some(Sent::Unsubscribe(_)) => {
-                Err(LinkError::Refused(format!("UNSUBSCRIBE was refused: {text}")))
-            }
-            None => Err(LinkError::Refused(text)),
+        let (malformed, abandoned) = (tidied.malformed, tidied.abandoned);
+        if malformed + abandoned > 0 {
+            self.complaints.tell("dropped", now_ms, || {
+                format!(
+                    "entries of the stream {key:?} were acknowledged without an answer: \
+                     {malformed} are no task, {abandoned} have cost too many workers; the last \
+                     was {}",
+                    tidied.dropped_id
+                )
+            });
         }
-    }
-
-    /// An answer too large to hold would be as large the next time: it ends its fetch.
-    pub(super) fn on_frame_error(
-        &mut self,
-        error: FrameError,
-        events: &mut Vec<Event>,
-    ) -> LinkError {
-        match error {
-            FrameError::Malformed(text) => LinkError::Protocol(text),
-            FrameError::TooLarge { what, limit } => {
-                let text = format!("{what} is over its limit of {limit}");
-                if let Some((Sent::Request(Request::Fetch { .. }), _)) = self.work.oldest()
-                    && let Some(Sent::Request(fetch)) = self.work.answered()
-                {
-                    self.metrics.broker.failed.inc();
-                    events.push(fetch.failed(Error::Refused(text.clone())));
-                }
-                LinkError::Protocol(text)
-            }
-        }
-    }
-}
-
-/// The answer of LLEN, or of the script that looks at a group.
-fn backlog(value: &Value) -> Option<Backlog> {
-    let count = |value: &Value| match value {
-        Value::Int(count) => u64::try_from(*count).ok(),
-        _ => None,
-    };
-    match value {
-        Value::Array(counts) => match counts.as_slice() {
-            [depth] => Some(Backlog { depth: count(depth)?, workers: None }),
-            [depth, workers] => {
-                Some(Backlog { depth: count(depth)?, workers: Some(count(workers)?) })
-            }
-            _ => None,
-        },
-        length => Some(Backlog { depth: count(length)?, workers: None }),
     }
 }
 
 fn unexpected(what: &str) -> LinkError {
     LinkError::Protocol(what.to_string())
-}
-
-fn refused_hello(text: &str, code: &str) -> LinkError {
-    LinkError::Refused(match code {
-        "WRONGPASS" | "NOAUTH" | "NOPERM" => {
-            format!("Redis refused the user or the password of the redis option: {text}")
-        }
-        "NOPROTO" => format!("Redis does not speak RESP3; version 6 or newer is needed: {text}"),
-        "ERR" if text.contains("unknown command") => {
-            format!("Redis does not know HELLO; version 6 or newer is needed: {text}")
-        }
-        _ => format!("Redis refused the connection: {text}"),
-    })
 }
