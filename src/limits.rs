@@ -197,6 +197,9 @@ pub const STREAM_READER_PAUSE_MS: u64 = 30_000;
 /// Consumers of one group that are looked at for signs of life. Each may cost one look-up,
 /// so at most about a millisecond of the server.
 pub const STREAM_CONSUMERS_MAX: usize = 1_024;
+/// Thousands of keys that are looked at for heartbeats while a group has no consumer yet: a
+/// few milliseconds of the server, four times a second, until the first task is read.
+pub const HEARTBEAT_SCAN_STEPS: usize = 10;
 
 // --- Admission by backlog
 

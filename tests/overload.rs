@@ -282,15 +282,61 @@ fn a_broker_that_says_nothing_is_no_empty_queue() {
 #[test]
 fn a_queue_that_cannot_be_read_is_counted() {
     let stage = RedisStage::without_worker("0", &[], None);
-    // LLEN of a string is an error, and so is RPUSH.
-    let () =
-        redis::cmd("SET").arg("asr_chunk_queue").arg("x").query(&mut stage.commands()).unwrap();
+    let () = redis::cmd("ACL")
+        .arg(&["SETUSER", "default", "-llen"])
+        .query(&mut stage.commands())
+        .expect("LLEN is forbidden");
     stage.gateway.until("failed readings", |g| {
         sample(g, "queue_readings_total{queue=\"asr_chunk_queue\",outcome=\"failed\"}") > 1.0
     });
-    stage.gateway.until("refused", |g| Client::try_connect(g.address, ASR).is_err());
+    stage.gateway.until("refused", |g| {
+        Client::try_connect(g.address, ASR)
+            .err()
+            .is_some_and(|refusal| refusal.body["code"] == "broker_unavailable")
+    });
     let (_, metrics) = stage.gateway.admin_get("/metrics");
     assert!(!metrics.contains("ringgate_queue_depth{"), "an old depth is none");
+}
+
+#[test]
+fn without_a_live_worker_nobody_is_let_in_where_one_is_required() {
+    let file = format!(
+        "[[route]]\npath = \"{ASR}\"\nkind = \"tasks\"\nqueue = {{ mode = \"stream\" }}\n\
+         require_workers = true\n"
+    );
+    let stage = RedisStage::without_worker("0,1", &[], Some(&file));
+    let workers = |g: &TestGateway| sample(g, "queue_workers{queue=\"asr_tasks\"}");
+    stage.gateway.until("nobody works", |g| workers(g) == 0.0);
+    let refusal = Client::try_connect(stage.gateway.address, ASR).err().expect("nobody works");
+    assert_eq!((refusal.status, refusal.body["code"].as_str()), (503, Some("no_workers")));
+    assert_eq!(refusal.body["error"], BUSY);
+    assert!(refusal.retry_after.is_some());
+    let (head, _) = http_get(stage.gateway.address, "/healthz");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+
+    // Before the group has read anything, its workers have only their heartbeats.
+    let mut redis = stage.commands();
+    let mut ask = |words: &str| -> redis::RedisResult<redis::Value> {
+        let mut words = words.split(' ');
+        let mut command = redis::cmd(words.next().expect("a command"));
+        words.for_each(|word| {
+            command.arg(word);
+        });
+        command.query(&mut redis)
+    };
+    ask("SET worker:w1:heartbeat {} EX 30").expect("set");
+    stage.gateway.until("it works", |g| workers(g) == 1.0);
+    Client::connect(stage.gateway.address, ASR).close();
+    ask("DEL worker:w1:heartbeat").expect("deleted");
+    stage.gateway.until("nobody works again", |g| workers(g) == 0.0);
+    assert!(Client::try_connect(stage.gateway.address, ASR).is_err());
+
+    // From then on it is the consumers of the group that count. The group may be there.
+    let _ = ask("XGROUP CREATE asr_tasks asr_workers 0 MKSTREAM");
+    ask("XGROUP CREATECONSUMER asr_tasks asr_workers w2").expect("created");
+    stage.gateway.until("somebody reads", |g| workers(g) == 1.0);
+    Client::connect(stage.gateway.address, ASR).close();
+    stage.gateway.until_quiet();
 }
 
 /// The embedded broker has the same gate: new connections stand for a task each.

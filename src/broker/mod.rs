@@ -73,7 +73,8 @@ pub enum Command {
         /// Count live workers too: the pattern of their heartbeat keys, whose `*` stands
         /// for the worker's name (`worker:*:heartbeat`). Only the consumers of the queue's
         /// own group are counted, those that read a moment ago or whose heartbeat is
-        /// there: a worker on another queue is nobody's here, however well it is.
+        /// there: a worker on another queue is nobody's here, however well it is. Until
+        /// the group has its first consumer, all heartbeats are counted.
         heartbeats: Option<Arc<str>>,
     },
 }

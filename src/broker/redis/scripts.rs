@@ -11,8 +11,8 @@ use super::upkeep::StreamUpkeep;
 use crate::{
     broker::Backlog,
     limits::{
-        REQUEUE_BYTES, REQUEUE_ENTRIES, REQUEUES_MAX, STREAM_CONSUMERS_MAX, STREAM_GROUPS_MAX,
-        STREAM_READER_PAUSE_MS,
+        HEARTBEAT_SCAN_STEPS, REQUEUE_BYTES, REQUEUE_ENTRIES, REQUEUES_MAX, STREAM_CONSUMERS_MAX,
+        STREAM_GROUPS_MAX, STREAM_READER_PAUSE_MS,
     },
 };
 
@@ -27,6 +27,7 @@ pub fn write_observe(key: &str, group: &str, heartbeats: Option<&str>, output: &
     if let Some(pattern) = heartbeats {
         let (before, after) = pattern.split_once('*').unwrap_or((pattern, ""));
         observe.arg(before).arg(after).arg(STREAM_READER_PAUSE_MS).arg(STREAM_CONSUMERS_MAX);
+        observe.arg(HEARTBEAT_SCAN_STEPS);
     }
     observe.write_packed_command(output);
 }
