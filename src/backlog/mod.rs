@@ -157,7 +157,7 @@ impl ShardBacklog {
         Ok(())
     }
 
-    /// A connection is gone, or was not let in for another reason.
+    /// A connection is gone.
     pub fn leave(&mut self, socket: SocketId) {
         for entrance in self.entrances.iter_mut().flatten() {
             let released = entrance.newcomers.leave(socket);

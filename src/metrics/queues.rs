@@ -97,3 +97,62 @@ impl Collector for QueueCollector {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::{encoding::text, registry::Registry};
+
+    use super::*;
+    use crate::{
+        backlog::{GateConfig, Marks},
+        broker::{Backlog, Command, Event, Queue},
+    };
+
+    fn scrape(registry: &Registry) -> Vec<String> {
+        let mut body = String::new();
+        text::encode(&mut body, registry).unwrap();
+        let samples = body.lines().filter(|line| !line.starts_with('#'));
+        samples.filter(|line| !line.contains("_age_seconds")).map(str::to_owned).collect()
+    }
+
+    /// An old depth or none would scale workers down in the middle of an outage.
+    #[test]
+    fn what_is_not_known_has_no_sample() {
+        let config = GateConfig {
+            route: "/ws/asr".to_owned(),
+            queue: Queue::Stream { key: "q".into(), group: "g".into() },
+            marks: Marks { high: 7, low: 5 },
+            require_workers: true,
+        };
+        let backlog = Arc::new(NodeBacklog::new(&[Some(config)], 1));
+        let mut registry = Registry::with_prefix("ringgate");
+        let collector = QueueCollector::new(backlog.clone(), Clock::start());
+        registry.register_collector(Box::new(collector));
+        let readings = |read: u32| {
+            [("read", read), ("failed", 0), ("late", 0)].map(|(outcome, count)| {
+                format!(
+                    "ringgate_queue_readings_total{{queue=\"q\",outcome=\"{outcome}\"}} {count}"
+                )
+            })
+        };
+        let unknown = [
+            "ringgate_queue_expected_depth{queue=\"q\"} 0".to_owned(),
+            "ringgate_queue_closed{route=\"/ws/asr\"} 0".to_owned(),
+        ];
+        assert_eq!(scrape(&registry), [&unknown[..], &readings(0)].concat());
+
+        let mut shard = backlog.of_shard(0);
+        let Some(Command::Observe { ticket, .. }) = shard.questions(0).next() else {
+            panic!("the first turn is due")
+        };
+        let found = Backlog { depth: 7, workers: Some(2) };
+        assert_eq!(shard.on_event(Event::Observed(ticket, found), 0), None);
+        let known = [
+            "ringgate_queue_depth{queue=\"q\"} 7".to_owned(),
+            "ringgate_queue_expected_depth{queue=\"q\"} 7".to_owned(),
+            "ringgate_queue_workers{queue=\"q\"} 2".to_owned(),
+            "ringgate_queue_closed{route=\"/ws/asr\"} 1".to_owned(),
+        ];
+        assert_eq!(scrape(&registry), [&known[..], &readings(1)].concat());
+    }
+}

@@ -129,8 +129,9 @@ impl Shard {
         if matches!(self.routes[route].handler, Handler::Tasks(_)) && !self.broker.is_up() {
             return Err(Refusal::broker_unavailable());
         }
-        self.backlog.admit(route, id, self.now.ms)?;
-        self.admission.admit(self.now.ms).inspect_err(|_| self.backlog.leave(id))?;
+        self.admission.admit(self.now.ms)?;
+        let let_in = self.backlog.admit(route, id, self.now.ms);
+        let_in.inspect_err(|_| self.admission.leave())?;
         Ok((RouteId(route as u16), upgrade))
     }
 
