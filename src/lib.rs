@@ -16,7 +16,7 @@
 //! | [`backlog`] ▢ | what waits for the workers, and whether a new connection may add to it |
 //! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines |
 //! | [`broker`] | the contract with what carries tasks; Redis, and one inside the process |
-//! | [`worker`] | the reference worker: measures audio, for a Redis list or the embedded broker |
+//! | [`worker`] | the reference worker: measures audio, for a Redis list or stream, or the embedded broker |
 //! | [`router`] | lanes into a shard from other threads, with their wake-up |
 //! | [`wheel`] ▢ | coarse timers, one wheel a shard |
 //! | [`config`] | raw input to a validated configuration, with the source of every value |

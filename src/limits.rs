@@ -72,12 +72,22 @@ pub const WORKER_CONNECT_TIMEOUT_MS: u64 = 1_000;
 /// loses the task that it was about to bring.
 pub const WORKER_ANSWER_TIMEOUT_MS: u64 = 5_000;
 
+/// Entries that a worker takes from a stream at once (those of the speech gateway: COUNT 5).
+pub const WORKER_STREAM_ENTRIES: usize = 5;
+
+/// Time between two heartbeats of a worker, in milliseconds, and how long one is believed,
+/// in seconds (the workers of the speech gateway).
+pub const WORKER_HEARTBEAT_MS: u64 = 15_000;
+/// See [`WORKER_HEARTBEAT_MS`].
+pub const WORKER_HEARTBEAT_TTL_S: u64 = 30;
+
 /// How long a result stays in the cache list of its session, in seconds (the workers of
 /// the speech gateway; clients that reconnect rely on it).
 pub const RESULT_CACHE_TTL_S: u64 = 60;
 
 const _: () = assert!(WORKER_ANSWER_TIMEOUT_MS >= 2 * WORKER_POP_WAIT_MS);
 const _: () = assert!(WORKER_BACKOFF_MIN_MS < WORKER_BACKOFF_MAX_MS);
+const _: () = assert!(WORKER_HEARTBEAT_MS < 1_000 * WORKER_HEARTBEAT_TTL_S);
 
 // ---- admin ----
 

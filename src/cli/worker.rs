@@ -19,10 +19,10 @@ use signal_hook::{
 use super::Error;
 use super::flags::{argument, given};
 use crate::config::{
-    Change, ConfigError, Flags, Kind, Range, RedisUrl, Setting, Words, resolve_flags,
+    Change, ConfigError, Flags, Kind, Problem, Range, RedisUrl, Setting, Words, resolve_flags,
 };
 use crate::worker::{
-    WorkOptions,
+    StreamWork, WorkOptions,
     redis::{self, RedisWorkerOptions},
 };
 
@@ -37,8 +37,14 @@ pub struct WorkerArgs {
 pub struct WorkerOptions {
     /// The server whose queue it reads.
     pub redis: RedisUrl,
-    /// Key of the queue, a list.
+    /// Key of the queue.
     pub queue: String,
+    /// The queue is a stream.
+    pub is_stream: bool,
+    /// Consumer group of a stream.
+    pub group: String,
+    /// Name in the group and of the heartbeat; empty: made of host and process.
+    pub name: String,
     /// Added to each task, before its result.
     pub delay_ms: u64,
     /// Tasks at a time.
@@ -65,8 +71,12 @@ pub fn run(args: &WorkerArgs) -> Result<(), Error> {
             on_signal.store(true, Relaxed);
         }
     });
-    log::info!("working on the list {} of {}", options.queue, options.redis);
-    let outcome = redis::run(options.into(), stop);
+    let kind = if options.is_stream { "stream" } else { "list" };
+    log::info!("working on the {kind} {} of {}", options.queue, options.redis);
+    let outcome = match options.stream_work() {
+        Some(stream) => redis::run_stream(options.into(), stream, stop),
+        None => redis::run(options.into(), stop),
+    };
     handle.close();
     let _ = listener.join();
     let tally = outcome.map_err(|error| match error.is_usage() {
@@ -82,6 +92,9 @@ pub fn run(args: &WorkerArgs) -> Result<(), Error> {
     );
     Ok(())
 }
+
+const LIST_KEY: &str = "asr_chunk_queue";
+const STREAM_KEY: &str = "asr_tasks";
 
 const REDIS_DEFAULT: &str = "redis://127.0.0.1:6379/0";
 
@@ -100,14 +113,31 @@ const WORKER_SETTINGS: &[Setting<WorkerOptions>] = &[
         Kind::Text(Range { min: 1, max: 512, why: "it is sent with every read" }, |w, v| {
             w.queue = v;
         }),
-        "asr_chunk_queue",
-        "Redis key of the queue; the gateway must write the same",
+        LIST_KEY,
+        "Redis key of the queue; the gateway must write the same. For a stream the default is \
+         asr_tasks",
     ),
     flag(
         "mode",
-        Kind::Word(Words { known: &["list"], later: &["stream"] }, |_, _| {}),
+        Kind::Word(Words { known: &["list", "stream"], later: &[] }, |w, v| {
+            w.is_stream = v == "stream";
+        }),
         "list",
         "Redis type of the queue",
+    ),
+    flag(
+        "group",
+        Kind::Text(Range { min: 1, max: 512, why: "it is sent with every read" }, |w, v| {
+            w.group = v;
+        }),
+        "asr_workers",
+        "Consumer group, of a stream only",
+    ),
+    flag(
+        "name",
+        Kind::Text(Range { min: 0, max: 128, why: "it is part of a key" }, |w, v| w.name = v),
+        "",
+        "Name in the group and in worker:NAME:heartbeat, of a stream only; empty: HOST-PID",
     ),
     flag(
         "delay-ms",
@@ -148,7 +178,23 @@ impl WorkerArgs {
     /// # Errors
     /// Everything that is wrong with the arguments.
     pub fn options(&self) -> Result<WorkerOptions, ConfigError> {
-        resolve_flags(WORKER_SETTINGS, &self.flags, WorkerOptions::blank())
+        let mut flags = self.flags.clone();
+        if flags.get("mode").is_some_and(|mode| mode == "stream") {
+            flags.entry("queue").or_insert_with(|| STREAM_KEY.to_owned());
+        }
+        let options = resolve_flags(WORKER_SETTINGS, &flags, WorkerOptions::blank())?;
+        let meaningless = ["group", "name"].into_iter().filter(|flag| flags.contains_key(flag));
+        let problem = |flag: &str| Problem::Value {
+            option: format!("--{flag}"),
+            value: flags.get(flag).map(|text| format!("{text:?}")),
+            limit: "has no meaning for a list".into(),
+            fix: "remove it, or give --mode stream".into(),
+        };
+        let problems: Vec<Problem> = meaningless.map(problem).collect();
+        match options.is_stream || problems.is_empty() {
+            true => Ok(options),
+            false => Err(ConfigError { problems }),
+        }
     }
 }
 
@@ -169,11 +215,26 @@ impl From<WorkerOptions> for RedisWorkerOptions {
 }
 
 impl WorkerOptions {
+    /// What a worker of a stream is told besides.
+    fn stream_work(&self) -> Option<StreamWork> {
+        let name = || match self.name.as_str() {
+            "" => {
+                let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+                format!("{host}-{}", std::process::id())
+            }
+            name => name.to_owned(),
+        };
+        self.is_stream.then(|| StreamWork { group: self.group.clone(), name: name() })
+    }
+
     /// Every field is overwritten out of the table, by its default at least.
     fn blank() -> Self {
         Self {
             redis: REDIS_DEFAULT.parse().expect("a constant that the tests read"),
             queue: String::new(),
+            is_stream: false,
+            group: String::new(),
+            name: String::new(),
             delay_ms: 0,
             concurrency: 0,
             fail_rate: 0.0,
@@ -247,15 +308,33 @@ mod tests {
     }
 
     #[test]
+    fn a_stream_has_its_own_defaults_and_a_list_no_group() {
+        let stream = options(&[("mode", "stream")]).unwrap();
+        assert_eq!(stream.queue, "asr_tasks");
+        let work = stream.stream_work().unwrap();
+        assert_eq!(work.group, "asr_workers");
+        assert!(work.name.ends_with(&format!("-{}", std::process::id())), "{}", work.name);
+        let named = [("mode", "stream"), ("queue", "q"), ("group", "g"), ("name", "n")];
+        let named = options(&named).unwrap();
+        let work = named.stream_work().unwrap();
+        assert_eq!((&*named.queue, &*work.group, &*work.name), ("q", "g", "n"));
+        assert!(options(&[]).unwrap().stream_work().is_none());
+        let error = options(&[("group", "g"), ("name", "n")]).unwrap_err();
+        for part in ["--group", "--name", "no meaning", "--mode stream"] {
+            assert!(error.contains(part), "{part} in {error}");
+        }
+    }
+
+    #[test]
     fn all_that_is_wrong_is_said_at_once_and_no_password() {
         let error = options(&[
             ("redis", "redis:/:s3cret@h"),
             ("fail-rate", "1.5"),
             ("concurrency", "0"),
-            ("mode", "stream"),
+            ("mode", "set"),
         ])
         .unwrap_err();
-        for part in ["--redis = ***", "--fail-rate", "0 to 1", "--concurrency", "planned"] {
+        for part in ["--redis = ***", "--fail-rate", "0 to 1", "--concurrency", "\"stream\""] {
             assert!(error.contains(part), "{part} in {error}");
         }
         assert!(!error.contains("s3cret"), "{error}");

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Tally, WorkOptions, work::Work};
+use super::{Tally, WorkOptions, task::Task, work::Work};
 use crate::{
     broker::embedded::WorkerPort,
     limits::{RESULT_CACHE_TTL_S, WORKER_POP_WAIT_MS},
@@ -67,7 +67,7 @@ fn run<Q: WorkerQueue>(mut queue: Q, key: &str, mut work: Work, stop: &AtomicBoo
     let ttl = Duration::from_secs(RESULT_CACHE_TTL_S);
     while !stop.load(Relaxed) {
         let Some(raw) = queue.pop(key, wait) else { continue };
-        if let Some(answer) = work.perform(&raw, stop) {
+        if let Some(answer) = work.perform(Task::parse(&raw), stop) {
             // Published before it is cached, as the Redis workers do: whoever relies on
             // another order finds out here.
             queue.publish(&answer.channel, answer.payload.clone());

@@ -1,7 +1,7 @@
 //! The reference worker: takes tasks from a queue, measures their audio, publishes the
 //! result.
 //!
-//! It stands where a speech recogniser would: `ringgate worker` for a Redis list
+//! It stands where a speech recogniser would: `ringgate worker` for a Redis list or stream
 //! ([`redis`]), and the built-in worker of the embedded broker ([`builtin`]). Both share
 //! what a task is and what its result looks like ([`task`], ▢), what is heard in it
 //! ([`audio`], ▢), and how failures are played (`work`).
@@ -18,7 +18,7 @@ use std::{ops::AddAssign, time::Duration};
 
 pub use self::{
     builtin::WorkerQueue,
-    redis::{RedisWorkerOptions, WorkerError},
+    redis::{RedisWorkerOptions, StreamWork, WorkerError},
 };
 
 /// What became of the tasks that a worker took.

@@ -1,9 +1,16 @@
-//! The reference worker of a Redis list: BLPOP, PUBLISH, RPUSH, EXPIRE, as the list
-//! workers of the speech gateway do it (systems, section 1).
+//! The reference worker of a Redis list or stream: BLPOP or XREADGROUP, then PUBLISH,
+//! RPUSH, EXPIRE and for a stream XACK, as the two generations of workers of the speech
+//! gateway do it (systems, section 1).
 //!
 //! Blocking connections, one a thread. An answer is kept until Redis has taken it, over
 //! any number of reconnects, so that the only tasks that get lost are those that Redis
-//! sent into a broken connection: a list has no acknowledgement.
+//! sent into a broken connection to a worker of a list, which has no acknowledgement.
+//!
+//! `reader` takes tasks from either kind of queue, `heartbeat` says that stream workers
+//! live.
+
+mod heartbeat;
+mod reader;
 
 use std::{
     fmt,
@@ -17,6 +24,7 @@ use std::{
 
 use redis::{Client, Connection, RedisResult};
 
+use self::reader::{Reader, Taken};
 use super::{
     Tally, WorkOptions,
     task::Answer,
@@ -25,7 +33,6 @@ use super::{
 use crate::limits::{
     RESULT_CACHE_TTL_S, WORKER_ANSWER_TIMEOUT_MS, WORKER_BACKOFF_MAX_MS, WORKER_BACKOFF_MIN_MS,
     WORKER_BATCH_BYTES, WORKER_BATCH_TASKS, WORKER_CONCURRENCY_MAX, WORKER_CONNECT_TIMEOUT_MS,
-    WORKER_POP_WAIT_MS,
 };
 
 /// What `ringgate worker` is told.
@@ -33,7 +40,7 @@ use crate::limits::{
 pub struct RedisWorkerOptions {
     /// `redis://[user:password@]host[:port][/db]` or `redis+unix:///path`.
     pub redis: String,
-    /// Name of the list.
+    /// Name of the list or stream.
     pub queue: String,
     /// Threads, each with its own connection: 1 to [`WORKER_CONCURRENCY_MAX`].
     pub concurrency: usize,
@@ -51,6 +58,16 @@ impl fmt::Debug for RedisWorkerOptions {
             .field("work", work)
             .finish()
     }
+}
+
+/// What a worker of a stream is told besides.
+#[derive(Clone, Debug)]
+pub struct StreamWork {
+    /// Consumer group, made where it is missing.
+    pub group: String,
+    /// Name in the group and in the key of the heartbeat, `worker:<name>:heartbeat`. Where
+    /// there are several threads, each adds its number: each is a consumer.
+    pub name: String,
 }
 
 /// Why a worker did not start. All but `Thread` are mistakes of usage.
@@ -105,19 +122,58 @@ impl std::error::Error for WorkerError {}
 /// # Errors
 /// [`WorkerError`]. Where a thread was refused, `stop` is set so that the others end.
 pub fn run(options: RedisWorkerOptions, stop: Arc<AtomicBool>) -> Result<Tally, WorkerError> {
-    let client = check(&options)?;
+    let key = options.queue.clone();
+    let readers = (0..options.concurrency).map(|_| Reader::List { key: key.clone() });
+    run_readers(&options, readers.collect(), &[], &stop)
+}
+
+/// As [`run`], for a stream.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_stream(
+    options: RedisWorkerOptions,
+    stream: StreamWork,
+    stop: Arc<AtomicBool>,
+) -> Result<Tally, WorkerError> {
+    let StreamWork { group, name } = stream;
+    let names: Vec<String> = match options.concurrency {
+        1 => vec![name],
+        many => (0..many).map(|index| format!("{name}-{index}")).collect(),
+    };
+    let reader = |consumer: &String| Reader::Stream {
+        key: options.queue.clone(),
+        group: group.clone(),
+        consumer: consumer.clone(),
+    };
+    let readers = names.iter().map(reader).collect();
+    run_readers(&options, readers, &names, &stop)
+}
+
+/// One thread for each reader, and one for the heartbeats of `names`, if there are any.
+fn run_readers(
+    options: &RedisWorkerOptions,
+    readers: Vec<Reader>,
+    names: &[String],
+    stop: &AtomicBool,
+) -> Result<Tally, WorkerError> {
+    let client = check(options)?;
     thread::scope(|scope| {
+        let refused = |error| {
+            stop.store(true, Relaxed);
+            WorkerError::Thread(error)
+        };
+        if !names.is_empty() {
+            let beat = || heartbeat::beat(&client, names, stop);
+            let heart = thread::Builder::new().name("heartbeat".to_owned());
+            heart.spawn_scoped(scope, beat).map_err(refused)?;
+        }
         let mut threads = Vec::with_capacity(options.concurrency);
-        for index in 0..options.concurrency {
+        for (index, reader) in readers.into_iter().enumerate() {
             let name = format!("worker-{index}");
-            let worker = RedisWorker::new(&client, &options, index as u64, &stop);
-            match thread::Builder::new().name(name).spawn_scoped(scope, || worker.run()) {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    stop.store(true, Relaxed);
-                    return Err(WorkerError::Thread(error));
-                }
-            }
+            let worker = RedisWorker::new(&client, options, reader, index as u64, stop);
+            let thread = thread::Builder::new().name(name).spawn_scoped(scope, || worker.run());
+            threads.push(thread.map_err(refused)?);
         }
         let mut tally = Tally::default();
         for thread in threads {
@@ -144,26 +200,37 @@ fn check(options: &RedisWorkerOptions) -> Result<Client, WorkerError> {
 struct RedisWorker<'a> {
     client: &'a Client,
     options: &'a RedisWorkerOptions,
+    reader: Reader,
     stop: &'a AtomicBool,
     work: Work,
     /// At most one batch, so at most [`WORKER_BATCH_TASKS`].
-    unsent: Vec<Answer>,
+    unsent: Vec<Done>,
     /// Tasks to take at once; 1 where each takes its time, so that no task waits in here
     /// while another worker is free.
     batch_tasks: usize,
     backoff_ms: u64,
 }
 
+/// What Redis has yet to be told of one task.
+struct Done {
+    /// `None`: there is nobody to answer, or nothing to say.
+    answer: Option<Answer>,
+    /// The entry of a stream, to be acknowledged.
+    id: Option<String>,
+}
+
 impl<'a> RedisWorker<'a> {
     fn new(
         client: &'a Client,
         options: &'a RedisWorkerOptions,
+        reader: Reader,
         index: u64,
         stop: &'a AtomicBool,
     ) -> Self {
         Self {
             client,
             options,
+            reader,
             stop,
             work: Work::new(options.work, index),
             unsent: Vec::new(),
@@ -185,89 +252,100 @@ impl<'a> RedisWorker<'a> {
             pause(Duration::from_millis(self.backoff_ms), self.stop);
             self.backoff_ms = (self.backoff_ms * 2).min(WORKER_BACKOFF_MAX_MS);
         }
-        self.work.tally.lost += self.unsent.len() as u64;
+        let lost = self.unsent.iter().filter(|done| done.answer.is_some()).count();
+        self.work.tally.lost += lost as u64;
         self.work.tally
     }
 
     fn connect(&self) -> RedisResult<Connection> {
-        let timeout = Duration::from_millis(WORKER_CONNECT_TIMEOUT_MS);
-        let redis = self.client.get_connection_with_timeout(timeout)?;
-        let timeout = Some(Duration::from_millis(WORKER_ANSWER_TIMEOUT_MS));
-        redis.set_read_timeout(timeout)?;
-        redis.set_write_timeout(timeout)?;
+        let mut redis = connect(self.client)?;
+        self.reader.prepare(&mut redis)?;
         Ok(redis)
     }
 
     fn serve(&mut self, redis: &mut Connection) -> RedisResult<()> {
         self.deliver(redis)?;
         while !self.stop.load(Relaxed) {
-            let tasks = self.take(redis)?;
+            let tasks = self.reader.take(redis, self.batch_tasks)?;
             // Not before: a server that lets connect but answers with errors (loading,
             // out of memory, wrong type) must not be asked without a pause.
             self.backoff_ms = WORKER_BACKOFF_MIN_MS;
-            for raw in &tasks {
-                self.unsent.extend(self.work.perform(raw, self.stop));
+            self.size_batch(&tasks);
+            for task in tasks {
+                self.perform(task);
             }
             self.deliver(redis)?;
-            self.size_batch(&tasks);
         }
-        Ok(())
+        self.reader.leave(redis)
     }
 
-    /// Takes the oldest task, and where there is no delay what stands behind it: two
-    /// commands for a batch rather than one for each task.
-    fn take(&mut self, redis: &mut Connection) -> RedisResult<Vec<Vec<u8>>> {
-        let queue = &self.options.queue;
-        let wait_s = WORKER_POP_WAIT_MS as f64 / 1_000.0;
-        let first: Option<(String, Vec<u8>)> =
-            redis::cmd("BLPOP").arg(queue).arg(wait_s).query(redis)?;
-        let Some((_, first)) = first else { return Ok(Vec::new()) };
-        let mut tasks = vec![first];
-        if self.batch_tasks > 1 {
-            // An error waits for the next command: the first task must not be lost with it.
-            let more = redis::cmd("LPOP").arg(queue).arg(self.batch_tasks - 1).query(redis);
-            let more: RedisResult<Option<Vec<Vec<u8>>>> = more;
-            tasks.extend(more.ok().flatten().unwrap_or_default());
+    /// A task that fails on purpose is told to nobody: in a stream it stays unacknowledged,
+    /// and is queued again in time.
+    fn perform(&mut self, taken: Taken) {
+        let Taken { id, task } = taken;
+        let failed = self.work.tally.failed;
+        let answer = self.work.perform(task.parse(), self.stop);
+        if answer.is_some() || (id.is_some() && self.work.tally.failed == failed) {
+            self.unsent.push(Done { answer, id });
         }
-        Ok(tasks)
     }
 
-    fn size_batch(&mut self, tasks: &[Vec<u8>]) {
-        if let Some(largest) = tasks.iter().map(Vec::len).max()
+    fn size_batch(&mut self, tasks: &[Taken]) {
+        if let Some(largest) = tasks.iter().map(|taken| taken.task.len_bytes()).max()
             && self.options.work.delay.is_zero()
         {
             self.batch_tasks = (WORKER_BATCH_BYTES / largest.max(1)).clamp(1, WORKER_BATCH_TASKS);
         }
     }
 
-    /// Sends every unsent answer in one write. After an error they are unsent still.
+    /// Sends every unsent answer in one write, and acknowledges what it answers. After an
+    /// error they are unsent still.
     fn deliver(&mut self, redis: &mut Connection) -> RedisResult<()> {
         if self.unsent.is_empty() {
             return Ok(());
         }
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors();
-        for Answer { channel, cache_key, payload } in &self.unsent {
-            pipeline.cmd("PUBLISH").arg(channel).arg(payload);
-            pipeline.cmd("RPUSH").arg(cache_key).arg(payload);
-            pipeline.cmd("EXPIRE").arg(cache_key).arg(RESULT_CACHE_TTL_S);
+        for Done { answer, id } in &self.unsent {
+            if let Some(Answer { channel, cache_key, payload }) = answer {
+                pipeline.cmd("PUBLISH").arg(channel).arg(payload);
+                pipeline.cmd("RPUSH").arg(cache_key).arg(payload);
+                pipeline.cmd("EXPIRE").arg(cache_key).arg(RESULT_CACHE_TTL_S);
+            }
+            if let Some(id) = id {
+                self.reader.acknowledge(id, &mut pipeline);
+            }
         }
         let replies: Vec<RedisResult<i64>> = pipeline.query(redis)?;
-        let tally = &mut self.work.tally;
-        for reply in replies.chunks(3) {
-            if let Some(error) = reply.iter().find_map(|reply| reply.as_ref().err()) {
+        let mut replies = replies.into_iter();
+        for done in self.unsent.drain(..) {
+            let told = if done.answer.is_some() { 3 } else { 0 };
+            let told: Vec<RedisResult<i64>> = replies.by_ref().take(told).collect();
+            let acknowledged = done.id.and_then(|_| replies.next());
+            let refused = told.iter().chain(&acknowledged).find_map(|reply| reply.as_ref().err());
+            if let Some(error) = refused {
                 log::warn!("worker: Redis refused a result: {error}");
             }
+            let tally = &mut self.work.tally;
             // Published or cached, the gateway finds it either way.
-            if reply.iter().take(2).any(Result::is_ok) {
+            if told.iter().take(2).any(Result::is_ok) {
                 tally.done += 1;
-            } else {
+            } else if !told.is_empty() {
                 tally.lost += 1;
             }
         }
-        self.unsent.clear();
         Ok(())
     }
+}
+
+/// A connection whose reads and writes end.
+fn connect(client: &Client) -> RedisResult<Connection> {
+    let timeout = Duration::from_millis(WORKER_CONNECT_TIMEOUT_MS);
+    let redis = client.get_connection_with_timeout(timeout)?;
+    let timeout = Some(Duration::from_millis(WORKER_ANSWER_TIMEOUT_MS));
+    redis.set_read_timeout(timeout)?;
+    redis.set_write_timeout(timeout)?;
+    Ok(redis)
 }
 
 /// A Redis URL that may be shown: `redis://user:***@host`, `…?pass=***`. Made for text that

@@ -1,4 +1,4 @@
-//! ▢ A task of the list queue, and the result that answers it (systems, section 1).
+//! ▢ A task of either queue, and the result that answers it (systems, section 1).
 
 use std::{borrow::Cow, fmt};
 
@@ -18,6 +18,14 @@ pub struct Task<'a> {
     /// Standard base64 of the audio.
     #[serde(borrow)]
     pub audio_data: Cow<'a, str>,
+}
+
+/// The field `payload` of a stream's entry.
+#[derive(Deserialize)]
+struct Payload<'a> {
+    chunk_index: i64,
+    #[serde(borrow)]
+    audio_data: Cow<'a, str>,
 }
 
 /// Not a task, and why.
@@ -60,6 +68,20 @@ impl<'a> Task<'a> {
     pub fn parse(raw: &'a [u8]) -> Result<Self, TaskError> {
         let task: Self = serde_json::from_slice(raw).map_err(TaskError::Json)?;
         if task.session_id.is_empty() { Err(TaskError::NoSession) } else { Ok(task) }
+    }
+
+    /// Reads an entry of a stream: its fields `task_id`, which is the session, and
+    /// `payload`, `{"chunk_index","audio_data"}`.
+    ///
+    /// # Errors
+    /// [`TaskError`]: nothing can be answered.
+    pub fn from_entry(task_id: &'a str, payload: &'a [u8]) -> Result<Self, TaskError> {
+        let Payload { chunk_index, audio_data } =
+            serde_json::from_slice(payload).map_err(TaskError::Json)?;
+        if task_id.is_empty() {
+            return Err(TaskError::NoSession);
+        }
+        Ok(Self { session_id: task_id.into(), chunk_index, audio_data })
     }
 
     /// Listens to the audio and says what was heard. Audio that cannot be read is
@@ -150,6 +172,17 @@ mod tests {
         let raw = br#"{"audio_data":"\/\/8A","chunk_index":0,"session_id":"a\u002db","extra":[1]}"#;
         let task = Task::parse(raw).unwrap();
         assert_eq!((&*task.session_id, &*task.audio_data), ("a-b", "//8A"));
+    }
+
+    #[test]
+    fn an_entry_of_a_stream_is_answered_as_a_value_of_a_list_is() {
+        let of_a_list = br#"{"session_id":"s","chunk_index":7,"audio_data":"AAAA/38A"}"#;
+        let payload = br#"{"chunk_index":7,"audio_data":"AAAA/38A"}"#;
+        let answer = Task::from_entry("s", payload).unwrap().answer();
+        assert_eq!(answer, Task::parse(of_a_list).unwrap().answer());
+        for (task_id, payload) in [("", &payload[..]), ("s", b""), ("s", b"{\"chunk_index\":1}")] {
+            assert!(Task::from_entry(task_id, payload).is_err());
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Tally, WorkOptions,
-    task::{Answer, Task},
+    task::{Answer, Task, TaskError},
 };
 
 /// A pause is cut into slices of this length, so that a stop is heard within it.
@@ -29,10 +29,14 @@ impl Work {
         Self { options, dice, tally: Tally::default() }
     }
 
-    /// Works on what was popped: its answer, or `None` where there is none to give.
+    /// Works on what was taken: its answer, or `None` where there is none to give.
     /// A stop cuts the delay short; the answer still comes, for the task is off its queue.
-    pub(super) fn perform(&mut self, raw: &[u8], stop: &AtomicBool) -> Option<Answer> {
-        let task = match Task::parse(raw) {
+    pub(super) fn perform(
+        &mut self,
+        task: Result<Task<'_>, TaskError>,
+        stop: &AtomicBool,
+    ) -> Option<Answer> {
+        let task = match task {
             Ok(task) => task,
             Err(error) => {
                 self.tally.malformed += 1;
@@ -89,7 +93,7 @@ mod tests {
     fn answered(options: WorkOptions, index: u64, tasks: usize) -> Vec<bool> {
         let mut work = Work::new(options, index);
         let stop = AtomicBool::new(false);
-        (0..tasks).map(|_| work.perform(TASK, &stop).is_some()).collect()
+        (0..tasks).map(|_| work.perform(Task::parse(TASK), &stop).is_some()).collect()
     }
 
     #[test]
@@ -112,13 +116,13 @@ mod tests {
     #[test]
     fn malformed_tasks_are_counted_and_nothing_else() {
         let mut work = Work::new(WorkOptions { fail_rate: 1.0, ..WorkOptions::default() }, 0);
-        assert!(work.perform(b"{", &AtomicBool::new(false)).is_none());
+        assert!(work.perform(Task::parse(b"{"), &AtomicBool::new(false)).is_none());
         assert_eq!(work.tally, Tally { malformed: 1, ..Tally::default() });
     }
 
     #[test]
     fn a_stop_cuts_the_delay_short_and_the_task_is_still_answered() {
         let options = WorkOptions { delay: Duration::from_secs(3_600), ..WorkOptions::default() };
-        assert!(Work::new(options, 0).perform(TASK, &AtomicBool::new(true)).is_some());
+        assert!(Work::new(options, 0).perform(Task::parse(TASK), &AtomicBool::new(true)).is_some());
     }
 }
