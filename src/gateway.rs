@@ -21,12 +21,13 @@ use crossbeam_channel::{self as channel, Receiver, Sender};
 
 use crate::{
     admin::{self, Admin, AdminState},
+    backlog::{GateConfig, Marks, NodeBacklog, ShardBacklog},
     broker::{
         embedded::EmbeddedBroker,
         redis::{Link, LinkLimits, Target},
     },
     clock::Clock,
-    config::{Config, Dialect, Results, RouteKind, TasksRoute},
+    config::{self, Config, Dialect, Results, RouteKind, TasksRoute},
     ids::NodeId,
     metrics::ShardMetrics,
     ring::{Ring, RingOptions, Waker},
@@ -46,6 +47,7 @@ pub struct Gateway {
     shared: Shared,
     wakers: Vec<Waker>,
     metrics: Vec<Arc<ShardMetrics>>,
+    backlog: Arc<NodeBacklog>,
     shards: Vec<JoinHandle<()>>,
     ended: Receiver<(usize, io::Result<()>)>,
     admin: Option<Admin>,
@@ -99,6 +101,8 @@ impl Gateway {
             Some(_) => None,
             None => Some(Embedded::start(config)?),
         };
+        let gates: Vec<_> = config.routes.iter().map(gate_config).collect();
+        let backlog = Arc::new(NodeBacklog::new(&gates, count));
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
         let node = NodeId::random();
@@ -108,6 +112,7 @@ impl Gateway {
             shared,
             wakers: Vec::new(),
             metrics,
+            backlog,
             shards: Vec::new(),
             ended,
             admin: None,
@@ -122,6 +127,7 @@ impl Gateway {
                 target: target.clone(),
                 embedded: gateway.embedded.as_ref().map(|embedded| embedded.broker.clone()),
                 admission: Admission::new(places.clone(), share(config, index)),
+                backlog: gateway.backlog.of_shard(index),
                 metrics: gateway.metrics[index].clone(),
                 shared: gateway.shared.clone(),
                 config: config.clone(),
@@ -186,6 +192,8 @@ impl Gateway {
         let state = AdminState {
             node: self.node,
             metrics: self.metrics.clone(),
+            backlog: self.backlog.clone(),
+            clock: self.shared.clock,
             draining: self.shared.draining.clone(),
             config_json,
             on_drain: Box::new(move || ender.drain()),
@@ -310,6 +318,7 @@ struct ShardSeed {
     target: Option<Target>,
     embedded: Option<Arc<EmbeddedBroker>>,
     admission: Admission,
+    backlog: ShardBacklog,
     metrics: Arc<ShardMetrics>,
     shared: Shared,
     config: Config,
@@ -333,6 +342,7 @@ impl ShardSeed {
             routes,
             broker,
             admission: self.admission,
+            backlog: self.backlog,
             options,
             shared: self.shared,
             metrics: self.metrics,
@@ -440,6 +450,17 @@ impl ShardSeed {
             origins: self.config.origins.clone(),
         }
     }
+}
+
+/// What a route asks of admission by the depth of its queue, if it has one.
+fn gate_config(route: &config::Route) -> Option<GateConfig> {
+    let RouteKind::Tasks(tasks) = &route.kind else { return None };
+    Some(GateConfig {
+        route: route.path.clone(),
+        queue: tasks.queue.clone(),
+        marks: Marks { high: tasks.queue_high as u64, low: tasks.queue_low as u64 },
+        require_workers: tasks.require_workers,
+    })
 }
 
 /// Past the tables' own bounds, which are far below this, a larger number means the same.

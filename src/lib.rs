@@ -13,6 +13,7 @@
 //! | [`shard`] | one core: listener, admission, connection table, the turn loop, teardown |
 //! | [`ws`] ▢ | RFC 6455, server side: handshake, frames, messages, close codes |
 //! | [`outbox`] ▢ | what one connection has yet to send, bounded in bytes |
+//! | [`backlog`] ▢ | what waits for the workers, and whether a new connection may add to it |
 //! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines; [`tasks::raw`]: its raw dialect |
 //! | [`broker`] | the contract with what carries tasks; Redis, and one inside the process |
 //! | [`worker`] | the reference worker: measures audio, for a Redis list or stream, or the embedded broker |
@@ -30,6 +31,7 @@
 //! | [`chunked`], [`clock`], [`ids`] ▢ | the few types that everything shares |
 
 pub mod admin;
+pub mod backlog;
 pub mod broker;
 pub mod chunked;
 pub mod cli;

@@ -233,6 +233,31 @@ pub const STREAM_CONSUMERS_MAX: usize = 1_024;
 /// milliseconds of the server. Where there are more keys, no heartbeat is not taken for no
 /// worker.
 pub const HEARTBEAT_KEYS_THOUSANDS: usize = 10;
+
+// --- Admission by backlog
+
+/// How often the depth of a queue is read, by one shard for the whole process. LLEN is
+/// constant time; a tick is as fine as shards look at the clock.
+pub const QUEUE_READ_MS: u64 = TICK_MS;
+/// How much earlier than that a reading may come, or a tick a millisecond early would wait
+/// for the next one.
+pub const QUEUE_READ_SLACK_MS: u64 = 50;
+/// Without a reading for this long the depth is unknown: eight in a row are missing. An
+/// fsync or a fork of Redis takes less, and it is under what a client waits for a page.
+pub const QUEUE_STALE_MS: u64 = 8 * QUEUE_READ_MS;
+/// How long a new connection is a newcomer: upgrade, start, its ack and the first chunks
+/// are three round trips, and around the world that is 900 ms.
+pub const NEWCOMER_MS: u64 = 1_000;
+/// Longest `Retry-After` of a full queue: half of the time for which a session that lost
+/// its connection waits for a new one, and the most that an estimate is good for.
+pub const QUEUE_RETRY_MAX_S: u32 = 30;
+/// Readings up to this age weigh fully in the rate at which a queue drains. With a few
+/// tasks a second, that is a few dozen of them.
+pub const QUEUE_DRAIN_MEMORY_MS: u64 = 10_000;
+/// Keys of the workers' heartbeats (systems, section 1).
+pub const WORKER_HEARTBEATS: &str = "worker:*:heartbeat";
+
+const _: () = assert!(QUEUE_READ_SLACK_MS < QUEUE_READ_MS && NEWCOMER_MS > QUEUE_READ_MS);
 /// Period of the upkeep of streams: trimming, and a look for tasks of dead workers.
 pub const UPKEEP_MS: u64 = 1_000;
 /// Entries of dead workers that are queued again in one round. Past it the next round comes

@@ -22,9 +22,11 @@ use tokio::{runtime::Runtime, sync::oneshot};
 
 use self::listener::{AdminMetrics, BoundedListener, Bounds};
 use crate::{
+    backlog::NodeBacklog,
+    clock::Clock,
     ids::NodeId,
     limits::ADMIN_STOP_MS,
-    metrics::{ShardMetrics, prometheus},
+    metrics::{ShardMetrics, prometheus, queues::QueueCollector},
 };
 
 /// What the admin port shows, and what it can do.
@@ -33,6 +35,10 @@ pub struct AdminState {
     pub node: NodeId,
     /// One of each shard, in the order of their numbers.
     pub metrics: Vec<Arc<ShardMetrics>>,
+    /// The queues, and who is let in.
+    pub backlog: Arc<NodeBacklog>,
+    /// The clock of the shards.
+    pub clock: Clock,
     /// Set while the gateway drains, whoever asked for it.
     pub draining: Arc<AtomicBool>,
     /// The effective configuration as JSON, secrets masked: `/config` gives it as it is.
@@ -160,6 +166,8 @@ fn serve(
     let own = Arc::new(AdminMetrics::default());
     let mut registry = prometheus::registry(state.node, state.metrics.clone());
     registry.sub_registry_with_prefix("ringgate").register_collector(Box::new(Arc::clone(&own)));
+    let queues = QueueCollector::new(state.backlog.clone(), state.clock);
+    registry.sub_registry_with_prefix("ringgate").register_collector(Box::new(queues));
     let router = routes::router(state, registry);
     let listener = BoundedListener::new(socket, bounds, own);
     runtime.block_on(async {

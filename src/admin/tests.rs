@@ -33,6 +33,8 @@ impl Port {
         let state = AdminState {
             node: crate::ids::NodeId::random(),
             metrics: shards.clone(),
+            backlog: Arc::new(NodeBacklog::new(&[], 2)),
+            clock: Clock::start(),
             draining: Arc::clone(&draining),
             config_json: r#"{"redis":"redis://:***@h"}"#.to_owned(),
             on_drain: Box::new({
@@ -280,6 +282,8 @@ fn a_taken_port_is_told_with_its_fix() {
     let state = AdminState {
         node: crate::ids::NodeId::random(),
         metrics: Vec::new(),
+        backlog: Arc::new(NodeBacklog::new(&[], 0)),
+        clock: Clock::start(),
         draining: Arc::default(),
         config_json: String::new(),
         on_drain: Box::new(|| {}),

@@ -2,6 +2,7 @@
 
 use super::error::Problem;
 use super::resolve::EffectiveValue;
+use super::route::TasksRoute;
 use super::{Config, value};
 
 /// Most memory that the receive buffers of one shard may take.
@@ -55,6 +56,23 @@ pub(super) fn together(config: &Config, values: &[EffectiveValue], problems: &mu
             fix: "name the cores, for example --cores 0-3".into(),
         });
     }
+}
+
+/// Checks the settings of one tasks route, whose keys begin with `prefix`, against each other.
+pub(super) fn tasks(
+    route: &TasksRoute,
+    prefix: &str,
+    values: &[EffectiveValue],
+    problems: &mut Vec<Problem>,
+) {
+    let mut checks = Checks { values, problems };
+    checks.require(
+        route.queue_low < route.queue_high,
+        &format!("{prefix}queue_low"),
+        &format!("{prefix}queue_high"),
+        "must be less than",
+        "or admission would open and close with every task",
+    );
 }
 
 struct Checks<'a> {

@@ -166,7 +166,7 @@ fn raw(value: &DeValue<'_>, depth: usize) -> Raw {
         DeValue::Float(number) => {
             number.as_str().parse().map_or(Raw::Other("a float out of range"), Raw::Float)
         }
-        DeValue::Boolean(_) => Raw::Other("a boolean"),
+        DeValue::Boolean(value) => Raw::Boolean(*value),
         DeValue::Datetime(_) => Raw::Other("a date or time"),
         DeValue::Table(_) => Raw::Other("a table"),
         DeValue::Array(_) if depth == LIST_DEPTH_MAX => Raw::Other("a nested list"),

@@ -44,6 +44,8 @@ pub enum Kind<T: 'static> {
     Milliseconds(Range, Store<T, u64>),
     /// A duration in steps of a microsecond.
     Microseconds(Range, Store<T, u64>),
+    /// On or off.
+    Switch(Store<T, bool>),
     /// A number from 0 to 1.
     Ratio(Store<T, f64>),
     /// Origins, or `any`.
@@ -99,6 +101,9 @@ impl<T> Kind<T> {
                 .map(|v| shown_then(value::show_bytes(v), store, target, v as usize)),
             Self::Milliseconds(range, store) => duration(raw, range, 1_000, store, target),
             Self::Microseconds(range, store) => duration(raw, range, 1, store, target),
+            Self::Switch(store) => {
+                value::switch(raw).map(|v| shown_then(v.to_string(), store, target, v))
+            }
             Self::Ratio(store) => {
                 value::ratio(raw).map(|v| shown_then(v.to_string(), store, target, v))
             }
@@ -129,6 +134,7 @@ impl<T> Kind<T> {
             Self::Count(..) => "COUNT",
             Self::Bytes(..) => "BYTES",
             Self::Milliseconds(..) | Self::Microseconds(..) => "DURATION",
+            Self::Switch(_) => "true|false",
             Self::Ratio(_) => "RATIO",
             Self::Origins(_) => "LIST|any",
             Self::Path(_) => "PATH",
@@ -160,6 +166,7 @@ impl<T> Kind<T> {
             Self::Microseconds(range, _) => {
                 span(durations, range, |us| value::show_duration(us, 1))
             }
+            Self::Switch(_) => "true or false".into(),
             Self::Ratio(_) => "a number from 0 to 1".into(),
             Self::Origins(_) => "origins SCHEME://HOST[:PORT] joined by commas, or any".into(),
             Self::Path(_) => "a path from /".into(),

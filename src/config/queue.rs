@@ -60,6 +60,12 @@ pub const STREAM_SETTINGS: &[Setting<TasksRoute>] = &[
         Some("60s"),
         "Time after which a task that a worker took and did not acknowledge is queued again",
     ),
+    of_route(
+        "require_workers",
+        Kind::Switch(|r, v| r.require_workers = v),
+        Some("false"),
+        "Refuse new connections while no worker of the queue's group lives",
+    ),
 ];
 
 /// Before the values of a route are read: a stream has another default key.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::check;
 use super::error::Problem;
 use super::kind::{Kind, Range, Words};
 use super::queue::{self, QUEUE_KEY, QUEUE_MODE, STREAM_SETTINGS};
@@ -72,6 +73,12 @@ pub struct TasksRoute {
     pub resume_ms: u64,
     /// Sessions without a connection that one shard keeps.
     pub detached_per_shard: usize,
+    /// Waiting tasks at which new connections are refused; more than `queue_low`.
+    pub queue_high: usize,
+    /// Waiting tasks under which they are let in again.
+    pub queue_low: usize,
+    /// Whether new connections are refused while no worker lives.
+    pub require_workers: bool,
     /// How long a worker has for one chunk.
     pub chunk_deadline_ms: u64,
     /// How long `finish` waits for the chunks that are still open.
@@ -145,6 +152,18 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
         "Sessions of one shard that wait for their client; past that the oldest ends",
     ),
     of_route(
+        "queue_high",
+        Kind::Count(QUEUE_DEPTH, |r, v| r.queue_high = v),
+        Some("5000"),
+        "Waiting tasks at which new connections get 503; workers' tasks/s x chunk_deadline at most",
+    ),
+    of_route(
+        "queue_low",
+        Kind::Count(QUEUE_DEPTH, |r, v| r.queue_low = v),
+        Some("4000"),
+        "Waiting tasks under which they are let in again, less than queue_high",
+    ),
+    of_route(
         "chunk_deadline",
         Kind::Milliseconds(DEADLINE_MS, |r, v| r.chunk_deadline_ms = v),
         Some("60s"),
@@ -215,8 +234,10 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
 ];
 
 /// Keys that the documentation has for a later version.
-pub(super) const LATER_KEYS: &[&str] =
-    &["queue_high", "queue_low", "channel", "conflate_ms", "overflow"];
+pub(super) const LATER_KEYS: &[&str] = &["channel", "conflate_ms", "overflow"];
+
+const QUEUE_DEPTH: Range =
+    Range { min: 1, max: 1_000_000_000, why: "none would refuse everyone; Redis holds them" };
 
 const DEADLINE_MS: Range =
     Range { min: 10, max: 3_600_000, why: "workers need some; what waits is held" };
@@ -291,6 +312,7 @@ fn route(
             queue::give_default_key(&mut special);
             resolve(TASKS_SETTINGS, &special, &[], prefix, &mut tasks, values, problems);
             queue::resolve_stream(&special, prefix, &mut tasks, values, problems);
+            check::tasks(&tasks, prefix, values, problems);
             RouteKind::Tasks(tasks)
         }
         Some("echo") => {
@@ -325,6 +347,9 @@ impl TasksRoute {
             results: Results::default(),
             resume_ms: 0,
             detached_per_shard: 0,
+            queue_high: 0,
+            queue_low: 0,
+            require_workers: false,
             chunk_deadline_ms: 0,
             finish_deadline_ms: 0,
             inflight: 0,

@@ -52,6 +52,7 @@ pub(super) enum Raw {
     Text(String),
     Integer(i128),
     Float(f64),
+    Boolean(bool),
     List(Vec<Raw>),
     /// A type of TOML that no setting has.
     Other(&'static str),
@@ -64,6 +65,7 @@ impl Raw {
             Self::Text(_) => "a text",
             Self::Integer(_) => "an integer",
             Self::Float(_) => "a float",
+            Self::Boolean(_) => "a boolean",
             Self::List(_) => "a list",
             Self::Other(kind) => kind,
         }
@@ -77,6 +79,7 @@ impl fmt::Display for Raw {
             Self::Text(text) => write!(f, "{text:?}"),
             Self::Integer(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number:?}"),
+            Self::Boolean(value) => write!(f, "{value}"),
             Self::List(items) => {
                 let items: Vec<_> = items.iter().map(ToString::to_string).collect();
                 write!(f, "[{}]", items.join(", "))

@@ -53,6 +53,16 @@ pub(super) fn address(raw: &Raw) -> Result<SocketAddr, Refusal> {
     })
 }
 
+/// `true` or `false`, also as text.
+pub(super) fn switch(raw: &Raw) -> Result<bool, Refusal> {
+    match raw {
+        Raw::Boolean(value) => Ok(*value),
+        Raw::Text(text) if text.trim().eq_ignore_ascii_case("true") => Ok(true),
+        Raw::Text(text) if text.trim().eq_ignore_ascii_case("false") => Ok(false),
+        _ => refuse("must be true or false", "write true or false"),
+    }
+}
+
 /// A whole number, `_` between digits allowed.
 pub(super) fn count(raw: &Raw) -> Result<u64, Refusal> {
     let number = match raw {

@@ -5,6 +5,7 @@
 
 pub mod process;
 pub mod prometheus;
+pub mod queues;
 
 use std::sync::{
     Mutex, PoisonError,
@@ -215,6 +216,10 @@ pub enum Refused {
     AcceptRate,
     /// 503: the broker is away.
     BrokerUnavailable,
+    /// 503: more tasks wait than `queue_high`.
+    QueueFull,
+    /// 503: no worker is there.
+    NoWorkers,
     /// 503: the gateway is draining.
     Draining,
     /// No answer: closed at once, more sockets in their handshake than `handshakes`.
@@ -223,7 +228,7 @@ pub enum Refused {
 
 impl Refused {
     /// Every reason, in the order of their discriminants.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::BadHandshake,
         Self::Origin,
         Self::NotFound,
@@ -234,6 +239,8 @@ impl Refused {
         Self::ConnectionLimit,
         Self::AcceptRate,
         Self::BrokerUnavailable,
+        Self::QueueFull,
+        Self::NoWorkers,
         Self::Draining,
         Self::HandshakeLimit,
     ];
@@ -251,6 +258,8 @@ impl Refused {
             Self::ConnectionLimit => "connection_limit",
             Self::AcceptRate => "accept_rate",
             Self::BrokerUnavailable => "broker_unavailable",
+            Self::QueueFull => "queue_full",
+            Self::NoWorkers => "no_workers",
             Self::Draining => "draining",
             Self::HandshakeLimit => "handshake_limit",
         }

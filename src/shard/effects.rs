@@ -1,7 +1,12 @@
 //! The one place where what the routes want becomes what happens.
 
 use super::{Handler, Shard};
-use crate::{broker::Event as BrokerEvent, ids::SocketId, tasks::Action, ws::Opcode};
+use crate::{
+    broker::{Command as BrokerCommand, Event as BrokerEvent, Ticket},
+    ids::SocketId,
+    tasks::{Action, RouteTag},
+    ws::Opcode,
+};
 
 impl Shard {
     /// Carries out actions and hands on the broker's answers until there are none. `true`:
@@ -49,7 +54,12 @@ impl Shard {
         match action {
             Action::Send { to, text } => self.send(to, Opcode::Text, &text),
             Action::SendBinary { to, bytes } => self.send(to, Opcode::Binary, &bytes),
-            Action::Broker(command) => self.broker.submit(command, &mut self.broker_events),
+            Action::Broker(command) => {
+                if let BrokerCommand::Push { ticket, .. } = &command {
+                    self.note_push(*ticket);
+                }
+                self.broker.submit(command, &mut self.broker_events);
+            }
             Action::AwaitDrain(id) => self.wire.await_drain(id),
             Action::Pause(id) => self.set_paused(id, true),
             Action::Resume(id) => self.set_paused(id, false),
@@ -57,6 +67,22 @@ impl Shard {
                 self.wire.close(socket, code, reason, self.now.ms);
             }
         }
+    }
+
+    /// A task is on its way to the queue: whoever asks to come in next finds it there.
+    fn note_push(&mut self, ticket: Ticket) {
+        let route = RouteTag::index_of(ticket);
+        self.backlog.on_push(route, || match &self.routes.get(route)?.handler {
+            Handler::Tasks(tasks) => tasks.owner_of(ticket),
+            Handler::Raw(tasks) => tasks.owner_of(ticket),
+            Handler::Echo => None,
+        });
+    }
+
+    /// Asks what waits in the queues, where it is this shard's turn.
+    pub(super) fn ask_for_backlog(&mut self) {
+        let questions = self.backlog.questions(self.now.ms);
+        self.actions.extend(questions.map(Action::Broker));
     }
 
     /// What goes to a client is bounded by who says it: results wait in their sessions
@@ -71,11 +97,14 @@ impl Shard {
 
     fn on_broker_event(&mut self, event: BrokerEvent) {
         match &event {
-            BrokerEvent::Up => log::info!("broker: up"),
+            BrokerEvent::Up => {
+                log::info!("broker: up");
+                self.ask_for_backlog();
+            }
             BrokerEvent::Down { reason } => log::warn!("broker: down: {reason}"),
             _ => {}
         }
-        let mut event = Some(event);
+        let mut event = self.backlog.on_event(event, self.now.ms);
         for route in &mut self.routes {
             let Some(unclaimed) = event.take() else { break };
             let (now, actions) = (self.now, &mut self.actions);

@@ -89,7 +89,7 @@ impl Shard {
             self.answer_health(id, head);
             return None;
         }
-        match self.admit(head) {
+        match self.admit(id, head) {
             Ok((route, upgrade)) => {
                 self.open(id, route, &upgrade);
                 self.open_session(id, route, head.query);
@@ -114,7 +114,7 @@ impl Shard {
 
     /// Route, handshake, origin, then whether there is room: a request that could never
     /// succeed is told so even when the gateway is full.
-    fn admit(&mut self, head: &Head<'_>) -> Result<(RouteId, Upgrade), Refusal> {
+    fn admit(&mut self, id: SocketId, head: &Head<'_>) -> Result<(RouteId, Upgrade), Refusal> {
         let route = self.routes.iter().position(|route| route.path == head.path);
         let route = route.ok_or_else(Refusal::not_found)?;
         let upgrade = check_upgrade(head)?;
@@ -136,6 +136,8 @@ impl Shard {
             return Err(Refusal::broker_unavailable());
         }
         self.admission.admit(self.now.ms)?;
+        let let_in = self.backlog.admit(route, id, self.now.ms);
+        let_in.inspect_err(|_| self.admission.leave())?;
         Ok((RouteId(route as u16), upgrade))
     }
 

@@ -40,6 +40,7 @@ use self::{
 };
 pub use self::{run::run, wire::tick_of};
 use crate::{
+    backlog::ShardBacklog,
     broker::Event as BrokerEvent,
     clock::{Clock, Now},
     ids::SocketId,
@@ -122,6 +123,8 @@ pub struct ShardParts {
     pub broker: BrokerPort,
     /// Who is let in.
     pub admission: Admission,
+    /// What waits for the workers of each route, by its index.
+    pub backlog: ShardBacklog,
     /// Settings.
     pub options: ShardOptions,
     /// What it shares with the process.
@@ -136,6 +139,7 @@ pub struct Shard {
     routes: Vec<Route>,
     broker: BrokerPort,
     admission: Admission,
+    backlog: ShardBacklog,
     options: ShardOptions,
     shared: Shared,
     metrics: Arc<ShardMetrics>,
@@ -155,8 +159,8 @@ impl Shard {
     /// # Errors
     /// The listener could not be handed to the ring.
     pub fn new(parts: ShardParts) -> io::Result<Self> {
-        let ShardParts { mut ring, listener, routes, broker, admission, options, shared, metrics } =
-            parts;
+        let ShardParts { mut ring, listener, routes, broker, options, shared, metrics, .. } = parts;
+        let (admission, backlog) = (parts.admission, parts.backlog);
         ring.listen(listener)?;
         metrics.connections.listening.set(1);
         let wire = Wire::new(ring, metrics.clone(), options.outbox_limit_bytes, options.close_ms);
@@ -166,6 +170,7 @@ impl Shard {
             routes,
             broker,
             admission,
+            backlog,
             options,
             shared,
             metrics,
@@ -213,6 +218,7 @@ impl Shard {
         if self.now.ms.saturating_sub(before_ms) > limits::STALL_MS {
             log::warn!("the shard stood still for {} ms", self.now.ms - before_ms);
             self.listening_since = tick_of(self.now.ms);
+            self.backlog.be_patient(self.now.ms);
         }
     }
 
@@ -262,6 +268,10 @@ impl Shard {
         self.broker.on_tick(&mut self.wire, self.now.ms, &mut self.broker_events);
         if tick_of(self.now.ms).is_multiple_of(limits::PURGE_TICKS) {
             give_back_memory();
+        }
+        self.backlog.on_tick(self.now.ms);
+        if self.broker.is_up() {
+            self.ask_for_backlog();
         }
         if self.shared.draining.load(Relaxed) {
             return self.start_drain();

@@ -30,6 +30,7 @@ impl Shard {
         metrics.open.dec();
         metrics.closed(connection.ended.unwrap_or(CloseCode::Abnormal)).inc();
         self.admission.leave();
+        self.backlog.leave(id);
         for route in &mut self.routes {
             match &mut route.handler {
                 Handler::Tasks(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),

@@ -238,6 +238,12 @@ impl Tasks {
         self.connections.get(&socket).map_or(0, |connection| connection.sessions.len())
     }
 
+    /// The connection whose session a ticket is for, while both are there.
+    pub fn owner_of(&self, ticket: Ticket) -> Option<SocketId> {
+        let (key, _) = ticket::read(ticket);
+        self.table.get(self.table.slot_of(key)?)?.owner()
+    }
+
     /// Whether the client of a connection waits for something: a start, an answer, an end.
     pub fn has_open_work(&self, socket: SocketId) -> bool {
         let Some(connection) = self.connections.get(&socket) else { return false };

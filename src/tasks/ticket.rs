@@ -32,6 +32,11 @@ impl RouteTag {
         (index < Self::COUNT).then_some(Self(index as u8))
     }
 
+    /// Number of the route whose `ticket` it is.
+    pub fn index_of(ticket: Ticket) -> usize {
+        (ticket.0 >> (64 - ROUTE_BITS)) as usize
+    }
+
     /// Whether `ticket` is one of this route's.
     pub fn owns(self, ticket: Ticket) -> bool {
         ticket.0 >> (64 - ROUTE_BITS) == u64::from(self.0)
@@ -110,6 +115,7 @@ mod tests {
             let purpose = ordinal.map_or(Purpose::Fetch, Purpose::Push);
             let ticket = issue(tag, session, purpose);
             prop_assert_eq!(read(ticket), (session, purpose));
+            prop_assert_eq!(RouteTag::index_of(ticket), route);
             for other in 0..RouteTag::COUNT {
                 prop_assert_eq!(RouteTag::new(other).unwrap().owns(ticket), other == route);
             }

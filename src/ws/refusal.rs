@@ -89,6 +89,18 @@ impl Refusal {
         Self::unavailable(Refused::BrokerUnavailable, message)
     }
 
+    /// 503: more tasks wait than the route allows, for about so many seconds. The text is
+    /// the one that clients of the speech gateway know.
+    pub fn queue_full(retry_after_s: u32) -> Self {
+        let refusal = Self::unavailable(Refused::QueueFull, INSUFFICIENT_WORKERS);
+        Self { retry_after_s: Some(retry_after_s), ..refusal }
+    }
+
+    /// 503: nobody is there to work. The text is the same.
+    pub fn no_workers() -> Self {
+        Self::unavailable(Refused::NoWorkers, INSUFFICIENT_WORKERS)
+    }
+
     /// 503: the gateway is draining.
     pub fn draining() -> Self {
         let message = "Gateway is restarting, please try again later";
@@ -122,6 +134,8 @@ impl Refusal {
         write_json(out, &status, &extra, &format!(r#"{{"error":{message},"code":"{code}"}}"#));
     }
 }
+
+const INSUFFICIENT_WORKERS: &str = "System busy (Insufficient workers), please try again later";
 
 /// The reason phrase of the statuses above (RFC 9110, RFC 6585).
 const fn phrase(status: u16) -> &'static str {
@@ -158,6 +172,8 @@ mod tests {
             Refusal::accept_rate(),
             Refusal::broker_unavailable(),
             Refusal::draining(),
+            Refusal::queue_full(7),
+            Refusal::no_workers(),
         ]
     }
 
@@ -216,6 +232,18 @@ mod tests {
     fn the_connection_limit_says_what_old_clients_know() {
         let message = Refusal::connection_limit().message;
         assert_eq!(message, "Connection limit reached, please try again later");
+    }
+
+    #[test]
+    fn a_full_queue_and_absent_workers_say_what_old_clients_know() {
+        let text = "System busy (Insufficient workers), please try again later";
+        assert_eq!(Refusal::queue_full(7).message, text);
+        assert_eq!(Refusal::no_workers().message, text);
+        let mut out = Vec::new();
+        Refusal::queue_full(7).write_response(&mut out);
+        let (status, field, body) = parse(&out);
+        assert_eq!((status, body["code"].as_str()), (503, Some("queue_full")));
+        assert_eq!(field("retry-after").as_deref(), Some("7"));
     }
 
     #[test]

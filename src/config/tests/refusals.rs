@@ -11,6 +11,13 @@ fn routes_that_make_no_sense_are_refused() {
     assert_all(&error("[route]\npath = \"/a\""), &["[[route]]", "double brackets"]);
     assert_all(&error("route = []"), &["at least one route"]);
     assert_all(&route("inflight = 0"), &["route[0].inflight", ":4)", "1 or more"]);
+    let stream = "queue.mode = \"stream\"\nrequire_workers = 1";
+    assert_all(&route(stream), &["route[0].require_workers", "true or false"]);
+    assert_all(&route("require_workers = true"), &["route[0].require_workers", "mode \"list\""]);
+    let marks = route("queue_high = 60");
+    assert_all(&marks, &["queue_low (default) = 4000", "less than route[0].queue_high", "= 60"]);
+    assert_all(&route("queue_high = 5\nqueue_low = 5"), &["route[0].queue_low", "less than"]);
+    assert_all(&route("queue_low = 0"), &["route[0].queue_low", "1 or more"]);
     assert_all(&route("chunk_deadlin = 1"), &["chunk_deadlin", "nearest", "chunk_deadline"]);
     assert_all(&route("queue = \"q\""), &["route[0].queue", "must be a table"]);
     assert_all(
@@ -51,7 +58,7 @@ fn what_comes_later_is_refused_with_what_is_known() {
     let results = ["not known", "\"per-session\", \"per-shard\""];
     assert_all(&tasks("results = \"per-core\""), &results);
     assert_all(&tasks("dialect = \"tts\""), &["not known", "\"asr\"", "\"raw\""]);
-    assert_all(&tasks("queue_high = 5000"), &["route[0].queue_high", "planned"]);
+    assert_all(&tasks("conflate_ms = 500"), &["route[0].conflate_ms", "planned"]);
     assert_all(&error("kind = \"ducks\""), &["not known", "\"tasks\", \"echo\""]);
 }
 

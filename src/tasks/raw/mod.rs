@@ -208,6 +208,12 @@ impl RawTasks {
         None
     }
 
+    /// The connection whose session a ticket is for, while both are there.
+    pub fn owner_of(&self, ticket: Ticket) -> Option<SocketId> {
+        let (key, _) = ticket::read(ticket);
+        self.table.get(self.table.slot_of(key)?)?.owner()
+    }
+
     fn on_answer(&mut self, ticket: Ticket, event: &Event, now: Now, actions: &mut Vec<Action>) {
         let (key, purpose) = ticket::read(ticket);
         // None: the session has ended; nobody waits for the answer any more.
