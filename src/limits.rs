@@ -188,3 +188,15 @@ pub const END_TICKS_MAX: usize = 8;
 pub const BIND_PATIENCE_MS: u64 = 2_000;
 /// See [`BIND_PATIENCE_MS`].
 pub const BIND_RETRY_MS: u64 = 50;
+
+// --- router
+
+/// Places of all lanes of one kind that lead to one shard, shared out among its peers. A
+/// place is ~64 bytes: 256 KiB a kind and shard, allocated at the start.
+pub const ROUTER_PLACES: usize = 4096;
+/// Places of one lane at least, however many peers there are: a turn's worth of one peer.
+/// 64 shards need 64 × 63 × 2 × 64 places, 32 MiB.
+pub const ROUTER_LANE_PLACES_MIN: usize = 64;
+/// Messages that a shard takes out of its lanes of one kind in one turn; the rest is for the
+/// next, so that its own sockets are not kept waiting.
+pub const ROUTER_BATCH: usize = 1024;

@@ -8,7 +8,7 @@ pub mod prometheus;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::ws::CloseCode;
+use crate::{router::Lane, ws::CloseCode};
 
 /// A count that only grows. One writer, any number of readers.
 #[derive(Default, Debug)]
@@ -261,6 +261,19 @@ pub struct RingMetrics {
     pub overflows: Counter,
 }
 
+/// The lanes to and from the other shards (`ringgate_router_…`), by kind of lane.
+#[derive(Default, Debug)]
+pub struct RouterMetrics {
+    /// Messages put into a lane.
+    pub sent: [Counter; Lane::COUNT],
+    /// Messages taken out of a lane.
+    pub received: [Counter; Lane::COUNT],
+    /// Messages that their sender got back, the lane being full.
+    pub full: [Counter; Lane::COUNT],
+    /// Times that a peer was told of a batch.
+    pub wakes: Counter,
+}
+
 /// All of one shard.
 #[derive(Default, Debug)]
 pub struct ShardMetrics {
@@ -272,4 +285,6 @@ pub struct ShardMetrics {
     pub broker: BrokerMetrics,
     /// The ring engine.
     pub ring: RingMetrics,
+    /// Lanes to and from the other shards.
+    pub router: RouterMetrics,
 }

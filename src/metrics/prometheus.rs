@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 
 use super::{Counter, Refused, ShardMetrics, process::ProcessCollector};
-use crate::ws::CloseCode;
+use crate::{router::Lane, ws::CloseCode};
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -126,7 +126,7 @@ const GAUGES: [Family; 9] = [
 ];
 
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 22] = [
+const COUNTERS: [Family; 23] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -159,9 +159,12 @@ const COUNTERS: [Family; 22] = [
     ("ring_cq_overflows", "Completions kept aside by the kernel, the queue being full.", |m| {
         m.ring.overflows.get()
     }),
+    ("router_wakes", "Batches of messages that other shards were told of.", |m| {
+        m.router.wakes.get()
+    }),
 ];
 
-const LABELLED_COUNTERS: [LabelledFamily; 4] = [
+const LABELLED_COUNTERS: [LabelledFamily; 7] = [
     ("refused", "Requests refused before the upgrade.", "reason", |m| {
         let count =
             |reason: Refused| (reason.label().to_owned(), m.connections.refused(reason).get());
@@ -188,7 +191,17 @@ const LABELLED_COUNTERS: [LabelledFamily; 4] = [
             ("malformed", &results.malformed),
         ])
     }),
+    ("router_sent", "Messages to other shards.", "lane", |m| lanes(&m.router.sent)),
+    ("router_received", "Messages from other shards.", "lane", |m| lanes(&m.router.received)),
+    ("router_full", "Messages that found their lane to another shard full.", "lane", |m| {
+        lanes(&m.router.full)
+    }),
 ];
+
+fn lanes(counters: &[Counter; Lane::COUNT]) -> Vec<(String, u64)> {
+    let count = |lane: Lane| (lane.label().to_owned(), counters[lane as usize].get());
+    Lane::ALL.into_iter().map(count).collect()
+}
 
 fn outcomes<const N: usize>(counters: [(&str, &Counter); N]) -> Vec<(String, u64)> {
     counters.into_iter().map(|(outcome, count)| (outcome.to_owned(), count.get())).collect()

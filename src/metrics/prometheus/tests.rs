@@ -165,6 +165,7 @@ fn no_two_families_read_the_same_value() {
         &r.parks,
         &r.buffer_waits,
         &r.overflows,
+        &metrics.router.wakes,
     ];
     (1..).zip(gauges).for_each(|(value, gauge)| gauge.set(value));
     (101..).zip(counters).for_each(|(value, counter)| counter.add(value));
