@@ -23,7 +23,8 @@ use crate::{
         redis::{Link, LinkLimits, Target},
     },
     clock::Clock,
-    config::{Config, RouteKind, TasksRoute},
+    config::{Config, Results, RouteKind, TasksRoute},
+    ids::NodeId,
     metrics::ShardMetrics,
     ring::{Ring, RingOptions, Waker},
     rt,
@@ -38,6 +39,7 @@ use crate::{
 /// A running gateway. Ends when it is drained; dropping it does not end it.
 pub struct Gateway {
     address: SocketAddr,
+    node: NodeId,
     shared: Shared,
     wakers: Vec<Waker>,
     metrics: Vec<Arc<ShardMetrics>>,
@@ -96,8 +98,10 @@ impl Gateway {
         };
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
+        let node = NodeId::random();
         let mut gateway = Self {
             address,
+            node,
             shared,
             wakers: Vec::new(),
             metrics,
@@ -108,6 +112,7 @@ impl Gateway {
         };
         for (index, listener) in listeners.into_iter().enumerate() {
             let seed = ShardSeed {
+                node,
                 index,
                 core: config.cores[index],
                 listener,
@@ -176,6 +181,7 @@ impl Gateway {
         let Some(listen) = config.admin else { return Ok(()) };
         let ender = self.ender();
         let state = AdminState {
+            node: self.node,
             metrics: self.metrics.clone(),
             draining: self.shared.draining.clone(),
             config_json,
@@ -192,6 +198,11 @@ impl Gateway {
     /// Where clients connect; with the port that was given for port 0.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Its name among the gateways that share its Redis.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// Where the admin port listens, where there is one.
@@ -287,6 +298,7 @@ impl Embedded {
 
 /// What a shard grows from, on its own thread.
 struct ShardSeed {
+    node: NodeId,
     index: usize,
     core: usize,
     listener: OwnedFd,
@@ -357,12 +369,37 @@ impl ShardSeed {
                 RouteKind::Echo => Handler::Echo,
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
-                    let config = Arc::new(tasks_config(tasks));
+                    let config = Arc::new(self.tasks_config(tasks));
                     Handler::Tasks(Box::new(Tasks::new(config, self.metrics.clone(), tag)))
                 }
             },
         };
         self.config.routes.iter().enumerate().map(route).collect()
+    }
+
+    fn tasks_config(&self, route: &TasksRoute) -> TasksConfig {
+        let Config { limits, timing, .. } = &self.config;
+        let reply_to = match route.results {
+            Results::PerSession => None,
+            Results::PerShard => Some(self.node.results_channel(self.index).into()),
+        };
+        TasksConfig {
+            queue_key: route.queue_key.clone(),
+            reply_to,
+            chunk_deadline_ms: route.chunk_deadline_ms,
+            finish_deadline_ms: route.finish_deadline_ms,
+            resume_ms: route.resume_ms,
+            detached_per_shard: bounded(route.detached_per_shard),
+            inflight: bounded(route.inflight),
+            sessions_per_connection: bounded(route.sessions_per_connection),
+            sessions_per_shard: bounded(route.sessions_per_shard),
+            chunks_per_session: bounded(route.chunks_per_session),
+            session_text_bytes: route.session_text_bytes,
+            text_bytes_per_shard: route.text_bytes_per_shard,
+            outbox_bytes: limits.outbox_bytes,
+            unread_ms: timing.unread_ms,
+            merge_separator: route.merge_separator.clone(),
+        }
     }
 
     fn options(&self) -> ShardOptions {
@@ -381,20 +418,6 @@ impl ShardSeed {
             spin_us: self.config.ring.spin_us,
             origins: self.config.origins.clone(),
         }
-    }
-}
-
-fn tasks_config(route: &TasksRoute) -> TasksConfig {
-    TasksConfig {
-        queue_key: route.queue_key.clone(),
-        chunk_deadline_ms: route.chunk_deadline_ms,
-        finish_deadline_ms: route.finish_deadline_ms,
-        inflight: bounded(route.inflight),
-        sessions_per_connection: bounded(route.sessions_per_connection),
-        sessions_per_shard: bounded(route.sessions_per_shard),
-        chunks_per_session: bounded(route.chunks_per_session),
-        session_text_bytes: route.session_text_bytes,
-        merge_separator: route.merge_separator.clone(),
     }
 }
 

@@ -1,4 +1,6 @@
-//! ▢ Names that more than one module uses.
+//! ▢ Names: of things that are freed and used again, of shards, and of this process.
+
+use std::fmt;
 
 /// One socket of one shard: a slot of its table and the generation of that slot.
 ///
@@ -20,5 +22,45 @@ impl ShardId {
     /// Its place in tables of all shards.
     pub fn index(self) -> usize {
         self.0.into()
+    }
+}
+
+/// This process among all gateways that share a Redis: 64 random bits, so that nobody has
+/// to give them names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct NodeId(u64);
+
+impl NodeId {
+    /// A new one.
+    pub fn random() -> Self {
+        // Six bits of a random UUID are fixed, not at the same place in its halves.
+        let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
+        Self(high ^ low)
+    }
+
+    /// The channel on which results for one shard of this process are published (contract,
+    /// tasks route).
+    pub fn results_channel(self, shard: usize) -> String {
+        format!("ringgate:results:{self}:{shard}")
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_and_shards_have_channels_of_their_own() {
+        let (one, other) = (NodeId::random(), NodeId::random());
+        assert_ne!(one, other);
+        assert_ne!(one.results_channel(0), other.results_channel(0));
+        assert_ne!(one.results_channel(0), one.results_channel(1));
+        assert_eq!(NodeId(0xab).results_channel(3), "ringgate:results:00000000000000ab:3");
     }
 }

@@ -7,6 +7,7 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     process::{Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -276,7 +277,8 @@ fn narrow(address: SocketAddr) -> TcpStream {
 
 #[test]
 fn a_slow_reader_of_results_is_closed_and_nobody_else() {
-    let flags = [("outbox-bytes", "64KiB"), ("close-deadline", "20s")];
+    let flags =
+        [("outbox-bytes", "64KiB"), ("close-deadline", "20s"), ("unread-deadline", "200ms")];
     let stage = RedisStage::without_worker("0", &flags, None);
     let (address, mut redis) = (stage.gateway.address, stage.commands());
     let mut slow = Client::over(narrow(address), address, ASR).expect("upgraded");
@@ -300,6 +302,9 @@ fn a_slow_reader_of_results_is_closed_and_nobody_else() {
     let waiting = stage.gateway.sum(|m| m.connections.outbox_bytes.get());
     assert!(waiting < 2 * (long.len() as u64 + (64 << 10)), "{waiting} bytes for one client");
 
+    // Its time: 200 ms for each 64 KiB of one result, and ticks. Nothing tells of the close
+    // but the frame behind what is unread.
+    thread::sleep(Duration::from_secs(2));
     assert_eq!(slow.close_code(), 4008);
     other.finish("other");
     assert_eq!(other.until_final().1["complete"], true);

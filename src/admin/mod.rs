@@ -22,12 +22,15 @@ use tokio::{runtime::Runtime, sync::oneshot};
 
 use self::listener::{AdminMetrics, BoundedListener, Bounds};
 use crate::{
+    ids::NodeId,
     limits::ADMIN_STOP_MS,
     metrics::{ShardMetrics, prometheus},
 };
 
 /// What the admin port shows, and what it can do.
 pub struct AdminState {
+    /// Which gateway this is, for `ringgate_node_info`.
+    pub node: NodeId,
     /// One of each shard, in the order of their numbers.
     pub metrics: Vec<Arc<ShardMetrics>>,
     /// Set while the gateway drains, whoever asked for it.
@@ -155,7 +158,7 @@ fn serve(
     stopped: oneshot::Receiver<()>,
 ) {
     let own = Arc::new(AdminMetrics::default());
-    let mut registry = prometheus::registry(state.metrics.clone());
+    let mut registry = prometheus::registry(state.node, state.metrics.clone());
     registry.sub_registry_with_prefix("ringgate").register_collector(Box::new(Arc::clone(&own)));
     let router = routes::router(state, registry);
     let listener = BoundedListener::new(socket, bounds, own);

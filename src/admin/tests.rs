@@ -31,6 +31,7 @@ impl Port {
         let draining = Arc::new(AtomicBool::new(false));
         let drains = Arc::new(AtomicUsize::new(0));
         let state = AdminState {
+            node: crate::ids::NodeId::random(),
             metrics: shards.clone(),
             draining: Arc::clone(&draining),
             config_json: r#"{"redis":"redis://:***@h"}"#.to_owned(),
@@ -277,6 +278,7 @@ fn a_taken_port_is_told_with_its_fix() {
     let port = Port::start(Bounds::DEFAULT);
     let address = port.admin.local_addr();
     let state = AdminState {
+        node: crate::ids::NodeId::random(),
         metrics: Vec::new(),
         draining: Arc::default(),
         config_json: String::new(),

@@ -43,6 +43,7 @@ pub(super) fn start(mut effective: Effective) -> Result<Gateway, Error> {
     }
     let gateway = Gateway::start(config, json(&effective.values))
         .map_err(|error| Error::Failed(error.to_string()))?;
+    log::info!("node: {}", gateway.node());
     log::info!("listening on {}, {} shards", gateway.address(), config.cores.len());
     for route in &config.routes {
         log::info!("route: {} ({})", route.path, route.kind.name());

@@ -30,7 +30,9 @@ pub use error::{ConfigError, Problem};
 pub use kind::{Kind, Range, Store, Words};
 pub use redis_url::RedisUrl;
 pub use resolve::{EffectiveValue, Flags, resolve_flags};
-pub use route::{ROUTE_SETTINGS, Route, RouteDraft, RouteKind, TASKS_SETTINGS, TasksRoute};
+pub use route::{
+    ROUTE_SETTINGS, Results, Route, RouteDraft, RouteKind, TASKS_SETTINGS, TasksRoute,
+};
 pub use setting::{Change, ENVIRONMENT_PREFIX, Setting};
 pub use source::Source;
 
@@ -101,6 +103,8 @@ pub struct Timing {
     pub idle_ms: u64,
     /// For the client's half of a close.
     pub close_ms: u64,
+    /// For a client to read what fills its outbox.
+    pub unread_ms: u64,
     /// For open tasks after SIGTERM.
     pub drain_ms: u64,
 }

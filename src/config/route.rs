@@ -37,11 +37,27 @@ impl RouteKind {
     }
 }
 
-/// A tasks route on a list, one subscription per session.
+/// How results come back to their sessions.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub enum Results {
+    /// On a channel for each session: for workers that know nothing else.
+    #[default]
+    PerSession,
+    /// On one channel for each shard, which each task names.
+    PerShard,
+}
+
+/// A tasks route on a list.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TasksRoute {
     /// The list that the workers read.
     pub queue_key: Arc<str>,
+    /// How results come back.
+    pub results: Results,
+    /// How long a session lives on without its connection; 0: not at all.
+    pub resume_ms: u64,
+    /// Sessions without a connection that one shard keeps.
+    pub detached_per_shard: usize,
     /// How long a worker has for one chunk.
     pub chunk_deadline_ms: u64,
     /// How long `finish` waits for the chunks that are still open.
@@ -56,6 +72,8 @@ pub struct TasksRoute {
     pub chunks_per_session: usize,
     /// Merged text of one session.
     pub session_text_bytes: usize,
+    /// Texts of all sessions of one shard.
+    pub text_bytes_per_shard: usize,
     /// Stands between the texts of two chunks in the final result.
     pub merge_separator: String,
 }
@@ -100,9 +118,27 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
     ),
     of_route(
         "results",
-        Kind::Word(Words { known: &["per-session"], later: &["per-shard"] }, |_, _| {}),
+        Kind::Word(Words { known: &["per-session", "per-shard"], later: &[] }, |r, v| {
+            r.results = if v == "per-shard" { Results::PerShard } else { Results::PerSession };
+        }),
         Some("per-session"),
-        "How results come back: one subscription per session",
+        "How results come back: a subscription per session, or one per shard",
+    ),
+    of_route(
+        "resume_ms",
+        Kind::Count(Range { min: 0, max: 3_600_000, why: "in milliseconds, up to 1h" }, |r, v| {
+            r.resume_ms = v as u64;
+        }),
+        Some("60_000"),
+        "Milliseconds that a session waits for its client to come back; 0: none",
+    ),
+    of_route(
+        "detached_per_shard",
+        Kind::Count(Range { min: 1, max: 10_000_000, why: "each holds its results" }, |r, v| {
+            r.detached_per_shard = v;
+        }),
+        Some("50_000"),
+        "Sessions of one shard that wait for their client; past that the oldest ends",
     ),
     of_route(
         "chunk_deadline",
@@ -157,6 +193,14 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
         "Text of one session, all its results together",
     ),
     of_route(
+        "text_bytes_per_shard",
+        Kind::Bytes(Range { min: 1024, max: 1 << 40, why: "it is held until the end" }, |r, v| {
+            r.text_bytes_per_shard = v;
+        }),
+        Some("256MiB"),
+        "Text of all sessions of one shard; past that waiting sessions end",
+    ),
+    of_route(
         "merge_separator",
         Kind::Text(Range { min: 0, max: 64, why: "it stands between all chunks" }, |r, v| {
             r.merge_separator = v;
@@ -168,7 +212,7 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
 
 /// Keys that the documentation has for a later version.
 pub(super) const LATER_KEYS: &[&str] =
-    &["queue.group", "queue_high", "queue_low", "resume_ms", "channel", "conflate_ms", "overflow"];
+    &["queue.group", "queue_high", "queue_low", "channel", "conflate_ms", "overflow"];
 
 const DEADLINE_MS: Range =
     Range { min: 10, max: 3_600_000, why: "workers need some; what waits is held" };
@@ -269,6 +313,9 @@ impl TasksRoute {
     fn blank() -> Self {
         Self {
             queue_key: "".into(),
+            results: Results::default(),
+            resume_ms: 0,
+            detached_per_shard: 0,
             chunk_deadline_ms: 0,
             finish_deadline_ms: 0,
             inflight: 0,
@@ -276,6 +323,7 @@ impl TasksRoute {
             sessions_per_shard: 0,
             chunks_per_session: 0,
             session_text_bytes: 0,
+            text_bytes_per_shard: 0,
             merge_separator: String::new(),
         }
     }

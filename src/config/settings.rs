@@ -118,7 +118,7 @@ pub const SETTINGS: &[Setting<Config>] = &[
             |c, v| c.limits.outbox_bytes = v,
         ),
         "256KiB",
-        "What one connection may have yet to read; past that close 4008",
+        "What one connection may have yet to read before its results wait in their sessions",
     ),
     reload(
         "limits.broker_pending_bytes",
@@ -183,6 +183,16 @@ pub const SETTINGS: &[Setting<Config>] = &[
         ),
         "5s",
         "Time for the client's half of a close before the socket is closed",
+    ),
+    reload(
+        "deadlines.unread",
+        "unread-deadline",
+        Kind::Milliseconds(
+            Range { min: 100, max: 3_600_000, why: "a slow line needs some; what waits is held" },
+            |c, v| c.timing.unread_ms = v,
+        ),
+        "10s",
+        "Time for a client to read limits.outbox_bytes when as much waits; past that close 4008",
     ),
     reload(
         "deadlines.drain",

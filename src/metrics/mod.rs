@@ -96,6 +96,16 @@ pub struct ResultCounters {
 pub struct TaskMetrics {
     /// Sessions between their start and their end.
     pub sessions: Gauge,
+    /// Those of them that have lost their connection and may be taken over.
+    pub sessions_detached: Gauge,
+    /// Sessions taken over by another connection.
+    pub sessions_resumed: Counter,
+    /// Detached sessions that nobody took over in time.
+    pub resume_expired: Counter,
+    /// Detached sessions that ended early, to make room.
+    pub resume_evicted: Counter,
+    /// Bytes of result texts that sessions keep.
+    pub text_bytes: Gauge,
     /// Sessions ended with every chunk answered.
     pub sessions_complete: Counter,
     /// Sessions ended with a final result that lacks chunks.

@@ -15,18 +15,18 @@ use prometheus_client::{
 };
 
 use super::{Counter, Refused, ShardMetrics, process::ProcessCollector};
-use crate::{router::Lane, ws::CloseCode};
+use crate::{ids::NodeId, router::Lane, ws::CloseCode};
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// A registry of everything that the process tells: its shards, itself, its version.
-pub fn registry(shards: Vec<Arc<ShardMetrics>>) -> Registry {
+pub fn registry(node: NodeId, shards: Vec<Arc<ShardMetrics>>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(ProcessCollector::new()));
     registry
         .sub_registry_with_prefix("ringgate")
-        .register_collector(Box::new(ShardCollector::new(shards)));
+        .register_collector(Box::new(ShardCollector::new(node, shards)));
     registry
 }
 
@@ -52,14 +52,16 @@ pub fn counter(mut encoder: MetricEncoder, value: u64) -> fmt::Result {
 /// Reads the metrics of every shard.
 #[derive(Debug)]
 struct ShardCollector {
+    node: String,
     /// With the value of its `shard` label.
     shards: Vec<(String, Arc<ShardMetrics>)>,
 }
 
 impl ShardCollector {
-    fn new(shards: Vec<Arc<ShardMetrics>>) -> Self {
+    fn new(node: NodeId, shards: Vec<Arc<ShardMetrics>>) -> Self {
         let label = |(index, shard): (usize, Arc<ShardMetrics>)| (index.to_string(), shard);
-        Self { shards: shards.into_iter().enumerate().map(label).collect() }
+        let shards = shards.into_iter().enumerate().map(label).collect();
+        Self { node: node.to_string(), shards }
     }
 }
 
@@ -69,6 +71,10 @@ impl Collector for ShardCollector {
         encoder
             .encode_descriptor("build", "What is running.", None, MetricType::Info)?
             .encode_info(&version)?;
+        let node = [("node", self.node.as_str())];
+        encoder
+            .encode_descriptor("node", "Which gateway this is.", None, MetricType::Info)?
+            .encode_info(&node)?;
         for (name, help, read) in GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (shard, metrics) in &self.shards {
@@ -103,13 +109,19 @@ type Family = (&'static str, &'static str, fn(&ShardMetrics) -> u64);
 type LabelledFamily =
     (&'static str, &'static str, &'static str, fn(&ShardMetrics) -> Vec<(String, u64)>);
 
-const GAUGES: [Family; 9] = [
+const GAUGES: [Family; 11] = [
     ("listening", "1 while the listener of the shard is open.", |m| m.connections.listening.get()),
     ("connections", "Open WebSockets.", |m| m.connections.open.get()),
     ("handshaking", "Sockets that have not been upgraded yet.", |m| {
         m.connections.handshaking.get()
     }),
     ("sessions", "Sessions between their start and their end.", |m| m.tasks.sessions.get()),
+    ("sessions_detached", "Sessions without their connection, until they are resumed.", |m| {
+        m.tasks.sessions_detached.get()
+    }),
+    ("session_text_bytes", "Bytes of result texts that sessions keep.", |m| {
+        m.tasks.text_bytes.get()
+    }),
     ("redis_subscriptions", "Result subscriptions in force or asked for.", |m| {
         m.broker.subscriptions.get()
     }),
@@ -126,7 +138,7 @@ const GAUGES: [Family; 9] = [
 ];
 
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 23] = [
+const COUNTERS: [Family; 26] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -141,6 +153,15 @@ const COUNTERS: [Family; 23] = [
     ("chunks", "Chunks accepted from clients, without repeats.", |m| m.tasks.chunks.get()),
     ("chunks_repeated", "Chunks that a client sent again.", |m| m.tasks.chunks_repeated.get()),
     ("chunks_expired", "Chunks given up at their deadline.", |m| m.tasks.chunks_expired.get()),
+    ("sessions_resumed", "Sessions taken over by another connection.", |m| {
+        m.tasks.sessions_resumed.get()
+    }),
+    ("resume_expired", "Detached sessions that nobody resumed in time.", |m| {
+        m.tasks.resume_expired.get()
+    }),
+    ("resume_evicted", "Detached sessions that ended early to make room.", |m| {
+        m.tasks.resume_evicted.get()
+    }),
     ("acks", "Acks sent, of starts and of chunks.", |m| m.tasks.acks.get()),
     ("errors", "Error messages sent to clients.", |m| m.tasks.errors.get()),
     ("redis_reconnects", "Connections to Redis made after the first.", |m| {

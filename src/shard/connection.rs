@@ -72,6 +72,8 @@ pub struct Connection {
     pub is_broker: bool,
     /// On the list of those to be flushed at the end of the turn.
     pub dirty: bool,
+    /// Somebody waits for its outbox to become nearly empty.
+    pub awaits_drain: bool,
     /// Holds a place: is, or was, a WebSocket.
     pub admitted: bool,
     /// Why it ended, by whoever said so first.

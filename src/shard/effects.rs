@@ -1,20 +1,20 @@
 //! The one place where what the routes want becomes what happens.
 
 use super::{Handler, Shard};
-use crate::{
-    broker::Event as BrokerEvent,
-    ids::SocketId,
-    tasks::Action,
-    ws::{CloseCode, Opcode},
-};
+use crate::{broker::Event as BrokerEvent, ids::SocketId, tasks::Action, ws::Opcode};
 
 impl Shard {
     /// Carries out actions and hands on the broker's answers until there are none. `true`:
     /// there were some. It ends, because a round without the outside only fails commands,
-    /// and a failed command asks for nothing.
+    /// and a failed command asks for nothing; and because each round of a backlog fills an
+    /// outbox, or ends it.
     pub(super) fn carry_out(&mut self) -> bool {
         let mut any = false;
-        while !self.actions.is_empty() || !self.broker_events.is_empty() {
+        loop {
+            self.tell_drained();
+            if self.actions.is_empty() && self.broker_events.is_empty() {
+                return any;
+            }
             any = true;
             let mut actions = std::mem::take(&mut self.actions);
             for action in actions.drain(..) {
@@ -30,13 +30,24 @@ impl Shard {
                 self.broker_events = events;
             }
         }
-        any
+    }
+
+    /// Routes hear of the outboxes about which they asked.
+    fn tell_drained(&mut self) {
+        while let Some(id) = self.wire.next_drained() {
+            for route in &mut self.routes {
+                if let Handler::Tasks(tasks) = &mut route.handler {
+                    tasks.on_drained(id, self.now, &mut self.actions);
+                }
+            }
+        }
     }
 
     fn carry_out_one(&mut self, action: Action) {
         match action {
             Action::Send { to, text } => self.send(to, &text),
             Action::Broker(command) => self.broker.submit(command, &mut self.broker_events),
+            Action::AwaitDrain(id) => self.wire.await_drain(id),
             Action::Pause(id) => self.set_paused(id, true),
             Action::Resume(id) => self.set_paused(id, false),
             Action::Close { socket, code, reason } => {
@@ -45,11 +56,10 @@ impl Shard {
         }
     }
 
-    /// A client that does not read is not sent more than its outbox holds.
+    /// What goes to a client is bounded by who says it: results wait in their sessions
+    /// while its outbox is full, and it is not read when it is half full, so that there is
+    /// no end of replies either.
     fn send(&mut self, to: SocketId, text: &[u8]) {
-        if self.wire.is_full(to) {
-            return self.wire.close(to, CloseCode::SlowConsumer, "slow consumer", self.now.ms);
-        }
         if self.wire.gather(to, Opcode::Text, text) {
             self.metrics.connections.messages_out.inc();
             self.wire.hold_back_if_behind(to);

@@ -170,7 +170,7 @@ impl Shard {
                             }
                         }
                         Handler::Tasks(tasks) => {
-                            tasks.on_message(id, payload, self.now, &mut self.actions);
+                            tasks.on_message(id, kind, payload, self.now, &mut self.actions);
                         }
                     }
                 }

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Shard;
+use super::{Handler, Shard};
 use crate::{ids::SocketId, limits, rt, ws::CloseCode};
 
 /// Runs the shard until it has drained, on the executor of this thread.
@@ -51,6 +51,11 @@ impl Shard {
         }
         for id in self.wire.ring.drain(limits::END_TICKS_MAX)? {
             self.tear_down(id);
+        }
+        for route in &mut self.routes {
+            if let Handler::Tasks(tasks) = &mut route.handler {
+                tasks.end_all(&mut self.actions);
+            }
         }
         self.carry_out();
         Ok(())

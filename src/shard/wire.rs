@@ -29,6 +29,8 @@ pub struct Wire {
     pub metrics: Arc<ShardMetrics>,
     /// Connections with something to write at the end of the turn.
     dirty: Vec<SocketId>,
+    /// Connections whose outbox has become nearly empty, which somebody waited for.
+    drained: Vec<SocketId>,
     /// Outboxes of connections that have nothing to send.
     #[expect(clippy::vec_box, reason = "a connection takes the box, not what is in it")]
     spare: Vec<Box<Outbox>>,
@@ -51,6 +53,7 @@ impl Wire {
             wheel: Wheel::new(limits::TICK_MS, limits::CONNECTION_WHEEL_SLOTS),
             metrics,
             dirty: Vec::new(),
+            drained: Vec::new(),
             spare: Vec::new(),
             outbox_limit_bytes,
             close_ms,
@@ -88,10 +91,25 @@ impl Wire {
         true
     }
 
-    /// Whether the outbox has reached its bound: nothing more may be gathered for a client
-    /// that does not read.
-    pub fn is_full(&mut self, id: SocketId) -> bool {
-        self.outbox_bytes(id) >= self.outbox_limit_bytes
+    /// Notes that somebody waits for the outbox to become nearly empty: see
+    /// [`next_drained`](Self::next_drained).
+    pub fn await_drain(&mut self, id: SocketId) {
+        let is_drained = self.is_drained(id);
+        if let Some(connection) = self.connections.get_mut(id).filter(|c| c.is_open()) {
+            connection.awaits_drain = !is_drained;
+            if is_drained {
+                self.drained.push(id);
+            }
+        }
+    }
+
+    /// A connection whose outbox has become nearly empty since that was waited for.
+    pub fn next_drained(&mut self) -> Option<SocketId> {
+        self.drained.pop()
+    }
+
+    fn is_drained(&mut self, id: SocketId) -> bool {
+        self.outbox_bytes(id) < self.outbox_limit_bytes / 4
     }
 
     /// Stops reading from a client that is behind with reading from us; `sent` starts it
@@ -150,6 +168,10 @@ impl Wire {
         let before = outbox.bytes();
         outbox.written(buffer);
         let (after, lingering) = (outbox.bytes(), matches!(connection.phase, Phase::Lingering));
+        let is_drained = after < self.outbox_limit_bytes / 4;
+        if is_drained && std::mem::take(&mut connection.awaits_drain) {
+            self.drained.push(id);
+        }
         let written = (before - after) as u64;
         self.metrics.connections.outbox_bytes.sub(written);
         if !matches!(connection.phase, Phase::Broker) {
@@ -163,7 +185,7 @@ impl Wire {
         {
             self.spare.push(idle);
         }
-        if after < self.outbox_limit_bytes / 4 {
+        if is_drained {
             self.resume(id, Pause::Outbox);
         }
         if after == 0 && lingering {

@@ -17,7 +17,8 @@ pub struct Chunk {
     pub phase: Phase,
     /// Whether the client has had its ack.
     pub acked: bool,
-    /// Whether the present owner of the session has had its answer.
+    /// Whether the present owner of the session has been sent its answer, or that it was
+    /// refused.
     pub sent: bool,
 }
 
@@ -118,6 +119,16 @@ impl Chunks {
         self.unanswered
     }
 
+    /// Bytes of texts that are kept.
+    pub fn text_bytes(&self) -> usize {
+        self.text_bytes
+    }
+
+    /// The index after the highest one; `None` where there is no higher one.
+    pub fn next_index(&self) -> Option<u32> {
+        self.ordinals.last_key_value().map_or(Some(0), |(highest, _)| highest.checked_add(1))
+    }
+
     /// Every chunk in the order of arrival.
     pub fn iter_mut(&mut self) -> std::slice::IterMut<'_, Chunk> {
         self.list.iter_mut()
@@ -140,7 +151,7 @@ impl Chunks {
         if let Some(&ordinal) = self.ordinals.get(&index) {
             let refused = self.get_mut(ordinal).filter(|c| matches!(c.phase, Phase::Refused));
             let Some(chunk) = refused else { return Taken::Repeated(ordinal) };
-            chunk.phase = Phase::Pushing;
+            (chunk.phase, chunk.sent) = (Phase::Pushing, false);
             self.unanswered += 1;
             return Taken::New(ordinal);
         }
@@ -232,6 +243,17 @@ impl Chunks {
         }
         self.unanswered -= expired;
         expired
+    }
+
+    /// Gives up every chunk that the broker has and nobody has answered. One that it may
+    /// not have stays as it is, for it must not be acked.
+    pub fn give_up(&mut self) {
+        for chunk in &mut self.list {
+            if matches!(chunk.phase, Phase::Queued { .. } | Phase::Overdue) {
+                chunk.phase = Phase::Expired;
+                self.unanswered -= 1;
+            }
+        }
     }
 
     /// The merge, and what it lacks: chunks without an answer, chunks that the broker

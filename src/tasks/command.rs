@@ -17,6 +17,8 @@ pub enum Command<'a> {
     Start {
         /// As the client gave it; empty: the gateway makes one.
         session_id: Cow<'a, str>,
+        /// What it wants to be different.
+        modes: Modes,
     },
     /// One piece of audio.
     Chunk {
@@ -32,6 +34,16 @@ pub enum Command<'a> {
         /// As the client gave it.
         session_id: Cow<'a, str>,
     },
+}
+
+/// What a `start` says about its session; `None`: nothing, so that it stays as it was, or
+/// as it is by default.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Modes {
+    /// Whether each binary frame is a chunk; by default not.
+    pub binary: Option<bool>,
+    /// Whether chunks are acked; by default so.
+    pub acks: Option<bool>,
 }
 
 /// Why a message is no command.
@@ -55,7 +67,10 @@ impl<'a> Command<'a> {
         let raw: Raw<'a> = serde_json::from_slice(payload).map_err(|_| BadCommand::Format)?;
         let session_id = raw.session_id.0;
         match &*raw.action.0 {
-            "start" => Ok(Self::Start { session_id }),
+            "start" => {
+                let modes = Modes { binary: raw.binary, acks: raw.acks };
+                Ok(Self::Start { session_id, modes })
+            }
             "chunk" => {
                 let index = raw.chunk_index.unwrap_or(0);
                 Ok(Self::Chunk { session_id, index, audio: raw.audio_data.0 })
@@ -75,6 +90,8 @@ struct Raw<'a> {
     chunk_index: Option<i64>,
     #[serde(borrow, default)]
     audio_data: Text<'a>,
+    binary: Option<bool>,
+    acks: Option<bool>,
 }
 
 #[cfg(test)]
@@ -86,10 +103,14 @@ mod tests {
     #[test]
     fn reads_what_clients_send() {
         let start = Command::parse(br#" {"action":"start","session_id":"s","user_id":7,"x":[]}"#);
-        assert_eq!(start, Ok(Command::Start { session_id: "s".into() }));
+        let modes = Modes::default();
+        assert_eq!(start, Ok(Command::Start { session_id: "s".into(), modes }));
+        let start = Command::parse(br#"{"action":"start","binary":true,"acks":false}"#);
+        let told = Modes { binary: Some(true), acks: Some(false) };
+        assert_eq!(start, Ok(Command::Start { session_id: "".into(), modes: told }));
         for absent in [r#"{"action":"start"}"#, r#"{"action":"start","session_id":null}"#] {
             let start = Command::parse(absent.as_bytes());
-            assert_eq!(start, Ok(Command::Start { session_id: "".into() }));
+            assert_eq!(start, Ok(Command::Start { session_id: "".into(), modes }));
         }
         let chunk = Command::parse(br#"{"audio_data":"AA==","chunk_index":3,"action":"chunk"}"#);
         let expected = Command::Chunk { session_id: "".into(), index: 3, audio: "AA==".into() };
@@ -106,6 +127,8 @@ mod tests {
             "null",
             r#"["start","s",0,""]"#,
             r#"{"action":"start","session_id":1}"#,
+            r#"{"action":"start","binary":1}"#,
+            r#"{"action":"start","acks":"no"}"#,
             r#"{"action":"chunk","chunk_index":3.0}"#,
             r#"{"action":"chunk","chunk_index":"3"}"#,
             r#"{"action":"chunk","chunk_index":9223372036854775808}"#,

@@ -2,16 +2,24 @@
 
 use std::sync::Arc;
 
-/// Settings of a tasks route, the same on every shard. Every number is at least one;
-/// zero counts as one where it would stop everything.
+/// Settings of a tasks route on one shard. Every number is at least one; zero counts as
+/// one where it would stop everything.
 #[derive(Clone, Debug)]
 pub struct TasksConfig {
     /// List to which tasks are appended. The workers must read the same.
     pub queue_key: Arc<str>,
+    /// The channel on which workers publish the results of all sessions; it goes with each
+    /// task. The shard's own. `None`: a channel for each session.
+    pub reply_to: Option<Arc<str>>,
     /// How long a chunk waits for its answer, from its acceptance by the broker.
     pub chunk_deadline_ms: u64,
     /// How long a session waits for its answers after `finish`.
     pub finish_deadline_ms: u64,
+    /// How long a session lives on without its connection; 0: it ends with it.
+    pub resume_ms: u64,
+    /// Sessions without a connection that one shard keeps; past it the one that was left
+    /// first ends.
+    pub detached_per_shard: u32,
     /// Unanswered chunks of a session beyond which its socket is not read.
     pub inflight: u32,
     /// Sessions that one connection can have at once.
@@ -25,6 +33,14 @@ pub struct TasksConfig {
     /// Bytes of result texts kept for a session's merge. A result past it is delivered,
     /// but missing in the final text, which then says so.
     pub session_text_bytes: usize,
+    /// Bytes of result texts kept over all sessions of the shard. Past it detached
+    /// sessions end, the one that was left first before the others; with none left it is
+    /// as with `session_text_bytes`.
+    pub text_bytes_per_shard: usize,
+    /// Unsent bytes of a client at which its results wait in their sessions.
+    pub outbox_bytes: usize,
+    /// How long a client may take to read `outbox_bytes`; past it close 4008.
+    pub unread_ms: u64,
     /// Put between two texts of the merge.
     pub merge_separator: String,
 }
@@ -33,13 +49,19 @@ impl Default for TasksConfig {
     fn default() -> Self {
         Self {
             queue_key: "asr_chunk_queue".into(),
+            reply_to: None,
             chunk_deadline_ms: 60_000,
             finish_deadline_ms: 60_000,
+            resume_ms: 60_000,
+            detached_per_shard: 50_000,
             inflight: 1_024,
             sessions_per_connection: 16,
             sessions_per_shard: 250_000,
             chunks_per_session: 100_000,
             session_text_bytes: 16 << 20,
+            text_bytes_per_shard: 256 << 20,
+            outbox_bytes: 256 << 10,
+            unread_ms: 10_000,
             merge_separator: " ".into(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::Action;
 use super::config::TasksConfig;
+use super::flow::Flow;
 use super::reply;
 use super::ticket::{self, CHUNKS_MAX, Purpose, RouteTag, SessionKey};
 use crate::broker::{Command, Ticket};
@@ -19,6 +20,12 @@ pub struct Context<'a> {
     pub now: Now,
     /// Tag of the route.
     pub route: RouteTag,
+    /// How far the session's owner is behind; nobody's, where it has none.
+    pub flow: &'a mut Flow,
+    /// Bytes of result texts that the session can keep now.
+    pub text_limit_bytes: usize,
+    /// Whether results come on a channel of the shard, and are heard there.
+    pub shared_confirmed: Option<bool>,
     /// What is to be done, in order.
     pub actions: &'a mut Vec<Action>,
 }
@@ -26,7 +33,11 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Sends a text message.
     pub fn send(&mut self, to: SocketId, text: Vec<u8>) {
+        let filled = self.flow.sent(text.len(), self.config.outbox_bytes, self.now.ms);
         self.actions.push(Action::Send { to, text });
+        if filled {
+            self.actions.push(Action::AwaitDrain(to));
+        }
     }
 
     /// Sends an error message.

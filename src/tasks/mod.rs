@@ -13,12 +13,16 @@ mod chunks;
 mod command;
 mod config;
 mod context;
+mod detached;
+mod flow;
 mod id;
 mod json;
 mod reply;
 mod requests;
 mod result;
+mod retain;
 mod session;
+mod shared;
 mod table;
 mod task;
 mod ticket;
@@ -26,7 +30,7 @@ mod ticket;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use config::TasksConfig;
@@ -40,7 +44,11 @@ use crate::metrics::ShardMetrics;
 use crate::wheel::Wheel;
 use crate::ws::CloseCode;
 use context::Context;
+use detached::Detached;
+use flow::Flow;
+use result::WorkerResult;
 use session::{End, Session};
+use shared::SharedChannel;
 use table::Table;
 use ticket::Purpose;
 
@@ -65,6 +73,9 @@ pub enum Action {
     },
     /// Submit a command.
     Broker(broker::Command),
+    /// Call [`Tasks::on_drained`] when the outbox of a socket is nearly empty. Once; it may
+    /// be so already.
+    AwaitDrain(SocketId),
     /// Stop reading a socket. What was read already is still taken.
     Pause(SocketId),
     /// Read it again.
@@ -76,6 +87,9 @@ pub enum Action {
 struct Connection {
     /// Slots of its sessions.
     sessions: Vec<u32>,
+    /// The one whose chunks its binary frames are.
+    binary: Option<u32>,
+    flow: Flow,
     paused: bool,
     /// A `Close` went out: what it still says is not heard.
     closing: bool,
@@ -88,6 +102,13 @@ pub struct Tasks {
     route: RouteTag,
     table: Table,
     connections: HashMap<SocketId, Connection>,
+    /// Sessions without a connection.
+    detached: Detached,
+    /// Connections whose outbox is full.
+    full: HashSet<SocketId>,
+    /// Bytes of result texts that all sessions keep.
+    text_bytes: usize,
+    shared: Option<SharedChannel>,
     wheel: Wheel,
     /// Slots whose deadline has come; kept for its allocation.
     due: Vec<u32>,
@@ -97,12 +118,17 @@ pub struct Tasks {
 impl Tasks {
     /// A route without sessions. `route` is its own among those that share the broker.
     pub fn new(config: Arc<TasksConfig>, metrics: Arc<ShardMetrics>, route: RouteTag) -> Self {
+        let shared = config.reply_to.clone().map(SharedChannel::new);
         Self {
             config,
             metrics,
             route,
             table: Table::default(),
             connections: HashMap::new(),
+            detached: Detached::default(),
+            full: HashSet::new(),
+            text_bytes: 0,
+            shared,
             wheel: Wheel::new(TASKS_TICK_MS, TASKS_WHEEL_SLOTS),
             due: Vec::new(),
             broker_up: true,
@@ -110,14 +136,22 @@ impl Tasks {
     }
 
     /// An event of the broker. What is not this route's is given back: `Up` and `Down`
-    /// always, for they are everybody's; answers to other routes' tickets; channels on
-    /// which no session of this route listens. A result that every route gives back
+    /// always, for they are everybody's, and what befalls the channel of the shard;
+    /// answers to other routes' tickets; results for no session of this route. A result that every route gives back
     /// belongs in [`count_orphan`](Self::count_orphan).
     #[must_use = "another route may want it"]
     pub fn on_event(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> Option<Event> {
         match &event {
-            Event::Up => self.broker_up = true,
-            Event::Down { .. } => self.broker_up = false,
+            Event::Up => {
+                self.broker_up = true;
+                self.ask_for_shared(actions);
+            }
+            Event::Down { .. } => {
+                self.broker_up = false;
+                if let Some(shared) = &mut self.shared {
+                    shared.on_down();
+                }
+            }
             Event::Pushed(ticket)
             | Event::PushFailed(ticket, _)
             | Event::Fetched(ticket, _)
@@ -130,13 +164,22 @@ impl Tasks {
             Event::Subscribed(channel)
             | Event::SubscribeFailed(channel, _)
             | Event::Message { channel, .. } => {
+                if self.shared.as_ref().is_some_and(|shared| shared.is(channel)) {
+                    return self.on_shared(event, now, actions);
+                }
                 if let Some(slot) = id::of_channel(channel).and_then(|id| self.table.find(id)) {
                     self.with(slot, now, actions, |session, cx| match &event {
                         Event::Subscribed(_) => session.on_subscribed(cx),
                         Event::SubscribeFailed(_, error) => {
                             Some(session.on_subscribe_failed(error, cx))
                         }
-                        Event::Message { payload, .. } => session.on_message(payload, cx),
+                        Event::Message { payload, .. } => match WorkerResult::parse(payload) {
+                            Ok(result) => session.on_result(&result, cx),
+                            Err(_) => {
+                                cx.metrics.results.malformed.inc();
+                                None
+                            }
+                        },
                         _ => None,
                     });
                     return None;
@@ -154,15 +197,8 @@ impl Tasks {
         }
     }
 
-    /// A socket is gone, however it went: its sessions end. Once per socket.
-    pub fn on_disconnect(&mut self, socket: SocketId, _now: Now, actions: &mut Vec<Action>) {
-        let Some(connection) = self.connections.remove(&socket) else { return };
-        for slot in connection.sessions {
-            self.end(slot, End::Abandoned, actions);
-        }
-    }
-
-    /// To be called about every 250 ms: deadlines of chunks and of finishing sessions.
+    /// To be called about every 250 ms: deadlines of sessions, and of clients that do not
+    /// read.
     pub fn on_tick(&mut self, now: Now, actions: &mut Vec<Action>) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.expire(now.ms, &mut due);
@@ -170,6 +206,10 @@ impl Tasks {
             self.with(slot, now, actions, Session::on_deadline);
         }
         self.due = due;
+        self.close_slow(now, actions);
+        if self.broker_up {
+            self.ask_for_shared(actions);
+        }
     }
 
     /// Sessions that are open on a connection.
@@ -211,11 +251,29 @@ impl Tasks {
         actions: &mut Vec<Action>,
         change: impl FnOnce(&mut Session, &mut Context<'_>) -> Option<End>,
     ) {
+        let text_limit_bytes = self.text_limit_bytes(slot);
         let Some(session) = self.table.get_mut(slot) else { return };
         let (config, metrics) = (&*self.config, &self.metrics.tasks);
-        let mut cx = Context { config, metrics, now, route: self.route, actions };
-        let owner = session.owner();
-        match change(session, &mut cx) {
+        let (owner, kept_bytes) = (session.owner(), session.text_bytes());
+        let mut nobodys = Flow::default();
+        let mut cx = Context {
+            config,
+            metrics,
+            now,
+            route: self.route,
+            flow: owner
+                .and_then(|owner| self.connections.get_mut(&owner))
+                .map_or(&mut nobodys, |connection| &mut connection.flow),
+            text_limit_bytes,
+            shared_confirmed: self.shared.as_ref().map(SharedChannel::is_confirmed),
+            actions,
+        };
+        let end = change(session, &mut cx);
+        // Texts are only added until the end of their session.
+        let added_bytes = session.text_bytes().saturating_sub(kept_bytes);
+        self.text_bytes += added_bytes;
+        metrics.text_bytes.add(added_bytes as u64);
+        match end {
             Some(end) => self.end(slot, end, actions),
             None => {
                 if let Some(deadline_ms) = session.new_alarm_ms() {
@@ -223,18 +281,24 @@ impl Tasks {
                 }
             }
         }
-        if let Some(owner) = self.table.get(slot).and_then(Session::owner).or(owner) {
+        if let Some(owner) = owner {
             self.regulate(owner, actions);
         }
+        self.make_room_for_texts(actions);
     }
 
     /// The one teardown of a session.
     fn end(&mut self, slot: u32, end: End, actions: &mut Vec<Action>) {
         let Some(session) = self.table.remove(slot) else { return };
         self.wheel.disarm(slot);
-        let channel = session.channel().clone();
-        actions.push(Action::Broker(broker::Command::Unsubscribe { channel }));
+        if let Some(channel) = session.channel().cloned() {
+            actions.push(Action::Broker(broker::Command::Unsubscribe { channel }));
+        }
+        self.forget_detachment(session.detachment());
         let metrics = &self.metrics.tasks;
+        let kept_bytes = session.text_bytes();
+        self.text_bytes = self.text_bytes.saturating_sub(kept_bytes);
+        metrics.text_bytes.sub(kept_bytes as u64);
         metrics.sessions.dec();
         match end {
             End::Complete => metrics.sessions_complete.inc(),
@@ -243,12 +307,13 @@ impl Tasks {
         }
         let owner = session.owner().and_then(|owner| self.connections.get_mut(&owner));
         if let Some(connection) = owner {
-            connection.sessions.retain(|&other| other != slot);
+            connection.lose(slot);
         }
     }
 
     /// Pauses a connection with a session that has too many unanswered chunks; resumes it
-    /// when each has fewer than `inflight`. Forgets one that has nothing left.
+    /// when each has fewer than `inflight`. Watches one whose outbox is full. Forgets one
+    /// that has nothing left.
     fn regulate(&mut self, socket: SocketId, actions: &mut Vec<Action>) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
         let inflight = self.config.inflight.max(1);
@@ -264,8 +329,18 @@ impl Tasks {
             connection.paused = false;
             actions.push(Action::Resume(socket));
         }
-        if connection.sessions.is_empty() {
+        if connection.flow.is_full() {
+            self.full.insert(socket);
+        } else if connection.sessions.is_empty() {
             self.connections.remove(&socket);
         }
+    }
+}
+
+impl Connection {
+    /// A session of it has ended, or is another's.
+    fn lose(&mut self, slot: u32) {
+        self.sessions.retain(|&other| other != slot);
+        self.binary = self.binary.filter(|&binary| binary != slot);
     }
 }

@@ -45,19 +45,27 @@ pub struct Error<'a> {
 /// The text that old clients know for "not now".
 pub const SYSTEM_BUSY: &str = "System busy";
 
-/// The session is open and its results will be heard.
-pub fn start_ack(session: &SessionId) -> Vec<u8> {
+/// The session is open and its results will be heard. `next_chunk`: the index of the next
+/// binary frame, for a client that sends such.
+pub fn start_ack(session: &SessionId, next_chunk: Option<u32>) -> Vec<u8> {
     encode(&Ack {
         kind: "ack",
         session_id: session.as_str(),
         chunk_index: 0,
         status: "session_started",
+        next_chunk,
     })
 }
 
 /// The broker has the chunk.
 pub fn chunk_ack(session: &SessionId, chunk_index: u32) -> Vec<u8> {
-    encode(&Ack { kind: "ack", session_id: session.as_str(), chunk_index, status: "received" })
+    encode(&Ack {
+        kind: "ack",
+        session_id: session.as_str(),
+        chunk_index,
+        status: "received",
+        next_chunk: None,
+    })
 }
 
 /// A worker's answer.
@@ -111,6 +119,8 @@ struct Ack<'a> {
     session_id: &'a str,
     chunk_index: u32,
     status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_chunk: Option<u32>,
 }
 
 #[derive(Serialize)]

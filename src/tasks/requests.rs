@@ -1,30 +1,43 @@
 //! ▢ What a client's message leads to: its session is found, opened, taken over, or it is
 //! told why not.
 
-use super::command::{BadCommand, Command};
+use super::command::{BadCommand, Command, Modes};
 use super::id::{BadSessionId, SessionId};
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
+use super::retain::close;
 use super::session::Session;
 use super::{Action, SESSIONS_MAX, Tasks};
 use crate::clock::Now;
 use crate::ids::SocketId;
 use crate::limits::TASKS_ECHO_CHARS;
-use crate::ws::CloseCode;
+use crate::ws::{CloseCode, Kind};
 
 impl Tasks {
-    /// A client's data message, text or binary alike.
+    /// A client's data message. A binary one is a chunk where the connection has a session
+    /// that wants it so, and otherwise as good as a text.
     pub fn on_message(
         &mut self,
         from: SocketId,
+        kind: Kind,
         payload: &[u8],
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        if self.connections.get(&from).is_some_and(|connection| connection.closing) {
-            return;
+        if let Some(connection) = self.connections.get(&from) {
+            if connection.closing {
+                return;
+            }
+            if let (Kind::Binary, Some(slot)) = (kind, connection.binary) {
+                return self.with(slot, now, actions, |session, cx| {
+                    session.binary_chunk(payload, cx);
+                    None
+                });
+            }
         }
         match Command::parse(payload) {
-            Ok(Command::Start { session_id }) => self.start(from, &session_id, now, actions),
+            Ok(Command::Start { session_id, modes }) => {
+                self.start(from, &session_id, modes, now, actions);
+            }
             Ok(Command::Chunk { session_id, index, audio }) => {
                 let Some(slot) = self.own(from, &session_id, actions) else { return };
                 self.with(slot, now, actions, |session, cx| {
@@ -47,7 +60,14 @@ impl Tasks {
         }
     }
 
-    fn start(&mut self, from: SocketId, text: &str, now: Now, actions: &mut Vec<Action>) {
+    fn start(
+        &mut self,
+        from: SocketId,
+        text: &str,
+        modes: Modes,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
         let named = !text.is_empty();
         let id = match if named { SessionId::parse(text) } else { Ok(SessionId::random()) } {
             Ok(id) => id,
@@ -57,21 +77,25 @@ impl Tasks {
             }
         };
         let open = self.table.find(id.as_str());
+        if self.has_other_binary(from, open, modes) {
+            let message = "Another binary session is open on this connection";
+            return self.refuse(from, ErrorCode::BadMessage, message, Some(&id), actions);
+        }
         if let Some(slot) = open
             && self.table.get(slot).and_then(Session::owner) == Some(from)
         {
+            self.set_modes(slot, from, modes);
             return self.with(slot, now, actions, |session, cx| {
                 session.start_again(cx);
                 None
             });
         }
         let full = self.sessions_of(from) >= self.config.sessions_per_connection.max(1) as usize;
-        let shard_full = self.table.len() >= self.sessions_per_shard() && open.is_none();
-        if full || shard_full {
+        if full || (open.is_none() && !self.has_room(actions)) {
             return self.refuse(from, ErrorCode::Busy, SYSTEM_BUSY, Some(&id), actions);
         }
         if let Some(slot) = open {
-            return self.take_over(slot, from, now, actions);
+            return self.take_over(slot, from, modes, now, actions);
         }
         if !self.broker_up {
             let code = ErrorCode::BrokerUnavailable;
@@ -79,28 +103,59 @@ impl Tasks {
         }
         let slot = self.table.insert(|key| Session::new(key, id, from, named, now.ms));
         self.connections.entry(from).or_default().sessions.push(slot);
+        self.set_modes(slot, from, modes);
         self.metrics.tasks.sessions.inc();
-        self.with(slot, now, actions, |session, cx| {
-            session.subscribe(cx);
-            None
-        });
+        self.with(slot, now, actions, Session::subscribe);
     }
 
-    fn take_over(&mut self, slot: u32, by: SocketId, now: Now, actions: &mut Vec<Action>) {
+    fn take_over(
+        &mut self,
+        slot: u32,
+        by: SocketId,
+        modes: Modes,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
         let old = self.table.get(slot).and_then(Session::owner);
         if let Some((socket, connection)) =
             old.and_then(|old| self.connections.get_mut(&old).map(|connection| (old, connection)))
         {
-            connection.sessions.retain(|&other| other != slot);
-            connection.closing = true;
-            let code = CloseCode::TakenOver;
-            actions.push(Action::Close { socket, code, reason: "session taken over" });
+            connection.lose(slot);
+            if !std::mem::replace(&mut connection.closing, true) {
+                actions.push(close(socket, CloseCode::TakenOver, "session taken over"));
+            }
         }
+        let Some(session) = self.table.get_mut(slot) else { return };
+        let detachment = session.attach(by);
+        self.forget_detachment(detachment);
         self.connections.entry(by).or_default().sessions.push(slot);
-        self.with(slot, now, actions, |session, cx| {
-            session.take_over(by, cx);
-            None
-        });
+        self.set_modes(slot, by, modes);
+        self.metrics.tasks.sessions_resumed.inc();
+        self.with(slot, now, actions, Session::resume);
+    }
+
+    /// Whether a binary frame of `from` would be the chunk of two sessions.
+    fn has_other_binary(&self, from: SocketId, open: Option<u32>, modes: Modes) -> bool {
+        let session = open.and_then(|slot| self.table.get(slot));
+        let binary = modes.binary.unwrap_or_else(|| session.is_some_and(Session::is_binary));
+        let other = self.connections.get(&from).and_then(|connection| connection.binary);
+        binary && other.is_some() && other != open
+    }
+
+    fn set_modes(&mut self, slot: u32, of: SocketId, modes: Modes) {
+        let Some(session) = self.table.get_mut(slot) else { return };
+        session.set_modes(modes);
+        let Some(connection) = self.connections.get_mut(&of) else { return };
+        if session.is_binary() {
+            connection.binary = Some(slot);
+        } else {
+            connection.binary = connection.binary.filter(|&binary| binary != slot);
+        }
+    }
+
+    /// Whether the shard can have one more session. One that is nobody's gives way.
+    fn has_room(&mut self, actions: &mut Vec<Action>) -> bool {
+        self.table.len() < self.sessions_per_shard() || self.end_oldest_detached(actions)
     }
 
     /// The session of that id, if it is this connection's: nobody sees another's.

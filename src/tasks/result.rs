@@ -10,6 +10,8 @@ use super::json::{self, Text};
 /// server message carries it.
 #[derive(Debug, PartialEq)]
 pub struct WorkerResult<'a> {
+    /// Whose, where the worker says so: it must on a channel of a whole shard.
+    pub session_id: Option<Cow<'a, str>>,
     /// Which chunk.
     pub index: u32,
     /// What was recognised; may be empty.
@@ -33,13 +35,16 @@ impl<'a> WorkerResult<'a> {
         }
         let raw: Raw<'a> = serde_json::from_slice(payload).map_err(|_| Malformed)?;
         let error = Some(raw.error.0).filter(|error| !error.is_empty());
-        Ok(Self { index: raw.chunk_index, text: raw.text.0, error })
+        let session_id = Some(raw.session_id.0).filter(|id| !id.is_empty());
+        Ok(Self { session_id, index: raw.chunk_index, text: raw.text.0, error })
     }
 }
 
 #[derive(Deserialize)]
 struct Raw<'a> {
     chunk_index: u32,
+    #[serde(borrow, default)]
+    session_id: Text<'a>,
     #[serde(borrow, default)]
     text: Text<'a>,
     #[serde(borrow, default)]
@@ -57,10 +62,13 @@ mod tests {
         let full = WorkerResult::parse(
             br#"{"chunk_index": 4, "text": "caf\u00e9", "duration": 0.2, "error": ""}"#,
         );
-        assert_eq!(full, Ok(WorkerResult { index: 4, text: "caf\u{e9}".into(), error: None }));
-        let failed = WorkerResult::parse(br#"{"chunk_index":4,"text":null,"error":"decoder"}"#);
-        let error = Some("decoder".into());
-        assert_eq!(failed, Ok(WorkerResult { index: 4, text: "".into(), error }));
+        let text = "caf\u{e9}".into();
+        assert_eq!(full, Ok(WorkerResult { session_id: None, index: 4, text, error: None }));
+        let failed = WorkerResult::parse(
+            br#"{"session_id":"s","chunk_index":4,"text":null,"error":"decoder"}"#,
+        );
+        let (session_id, error) = (Some("s".into()), Some("decoder".into()));
+        assert_eq!(failed, Ok(WorkerResult { session_id, index: 4, text: "".into(), error }));
     }
 
     #[test]

@@ -1,29 +1,35 @@
 //! ▢ One session, from its start to its final result.
 //!
-//! A session knows who owns it but does not hang on a connection: the owner can change.
-//! Two facts make up its state: whether its subscription is `confirmed` (before that no
-//! ack and no result leaves), and whether it has a finish deadline (from then on it takes
-//! no new chunk and ends as soon as nothing is open).
+//! A session knows who owns it but does not hang on a connection: the owner can change,
+//! and for a while there may be none. Three facts make up its state: whether it is
+//! `confirmed` that its results are heard (before that no ack and no result leaves),
+//! whether it has a finish deadline (from then on it takes no new chunk and concludes as
+//! soon as nothing is open), and whether it has concluded (from then on it only waits for
+//! a client that can be told).
 //!
 //! Here is what clients, broker and workers do to it; `lookup` has its deadlines and its
-//! reads of the cache, `speech` what it tells its owner.
+//! reads of the cache, `resume` the change of its owner, `speech` what it tells its owner.
 
 mod lookup;
+mod resume;
 mod speech;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::chunks::{Answered, Chunks, Taken};
+use super::command::Modes;
 use super::context::Context;
 use super::id::SessionId;
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
 use super::result::WorkerResult;
-use super::task;
+use super::task::{self, Audio};
 use super::ticket::{Purpose, SessionKey};
 use crate::broker::{Command, Error as BrokerError};
 use crate::ids::SocketId;
 use crate::limits::TASKS_MISSING_MAX;
 use lookup::Lookup;
+pub use resume::Detachment;
 
 /// How a session ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,12 +47,23 @@ pub enum End {
 pub struct Session {
     key: SessionKey,
     id: SessionId,
-    channel: Arc<str>,
+    /// Its own channel, once it has asked for that.
+    channel: Option<Arc<str>>,
     owner: Option<SocketId>,
+    /// Since its connection has gone.
+    detachment: Option<Detachment>,
+    /// Each binary frame of its connection is a chunk.
+    binary: bool,
+    /// Whether chunks are acked.
+    acks: bool,
     started_ms: u64,
     confirmed: bool,
     finish_deadline_ms: Option<u64>,
+    /// When it had its final result, which nobody has been sent yet.
+    concluded_ms: Option<u64>,
     chunks: Chunks,
+    /// Ordinals of chunks about which its owner is still to be told something.
+    owed: VecDeque<u32>,
     lookup: Option<Lookup>,
     /// The client named the session, so that the cache may have results of an earlier
     /// life of it, and nobody has read them yet.
@@ -60,13 +77,18 @@ impl Session {
     pub fn new(key: SessionKey, id: SessionId, owner: SocketId, named: bool, now_ms: u64) -> Self {
         Self {
             key,
-            channel: id.channel(),
             id,
+            channel: None,
             owner: Some(owner),
+            detachment: None,
+            binary: false,
+            acks: true,
             started_ms: now_ms,
             confirmed: false,
             finish_deadline_ms: None,
+            concluded_ms: None,
             chunks: Chunks::default(),
+            owed: VecDeque::new(),
             lookup: None,
             to_recover: named,
             armed_ms: None,
@@ -78,14 +100,30 @@ impl Session {
         &self.id
     }
 
-    /// Where its results are published.
-    pub fn channel(&self) -> &Arc<str> {
-        &self.channel
+    /// What it has subscribed to for itself.
+    pub fn channel(&self) -> Option<&Arc<str>> {
+        self.channel.as_ref()
     }
 
     /// The socket that hears of it.
     pub fn owner(&self) -> Option<SocketId> {
         self.owner
+    }
+
+    /// Whether binary frames of its connection are its chunks.
+    pub fn is_binary(&self) -> bool {
+        self.binary
+    }
+
+    /// Bytes of result texts that it keeps.
+    pub fn text_bytes(&self) -> usize {
+        self.chunks.text_bytes()
+    }
+
+    /// Takes on what a `start` says; what it does not say stays.
+    pub fn set_modes(&mut self, modes: Modes) {
+        self.binary = modes.binary.unwrap_or(self.binary);
+        self.acks = modes.acks.unwrap_or(self.acks);
     }
 
     /// Chunks without an answer that are not given up.
@@ -98,9 +136,18 @@ impl Session {
         !self.confirmed || self.finish_deadline_ms.is_some() || self.unanswered() > 0
     }
 
-    /// Asks for its results: once, however many chunks follow.
-    pub fn subscribe(&self, cx: &mut Context<'_>) {
-        cx.command(Command::Subscribe { channel: self.channel.clone() });
+    /// Asks for its results: once, however many chunks follow, and not at all where they
+    /// come on the shard's channel.
+    pub fn subscribe(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        match cx.shared_confirmed {
+            Some(true) => self.on_subscribed(cx),
+            Some(false) => None,
+            None => {
+                let channel = self.channel.get_or_insert_with(|| self.id.channel()).clone();
+                cx.command(Command::Subscribe { channel });
+                None
+            }
+        }
     }
 
     /// Its owner started it again.
@@ -110,13 +157,11 @@ impl Session {
         }
     }
 
-    /// From now on `owner` owns it, and is told everything known so far.
-    pub fn take_over(&mut self, owner: SocketId, cx: &mut Context<'_>) {
-        self.owner = Some(owner);
-        self.chunks.iter_mut().for_each(|chunk| chunk.sent = false);
-        if self.confirmed {
-            self.send_start_ack(cx);
-            self.send_owed(cx);
+    /// The client sent a binary frame: its next chunk.
+    pub fn binary_chunk(&mut self, audio: &[u8], cx: &mut Context<'_>) {
+        match self.chunks.next_index() {
+            Some(index) => self.take_chunk(index, Audio::Raw(audio), cx),
+            None => self.send_error(ErrorCode::BadChunk, "no chunk_index is left", None, cx),
         }
     }
 
@@ -125,11 +170,20 @@ impl Session {
         let Ok(index) = u32::try_from(index) else {
             return self.send_error(ErrorCode::BadChunk, "chunk_index out of range", None, cx);
         };
-        if self.finish_deadline_ms.is_some() && !self.chunks.contains(index) {
-            return self.send_error(ErrorCode::BadMessage, "Session is finishing", None, cx);
-        }
-        if !audio.is_empty() && base64_simd::STANDARD.check(audio.as_bytes()).is_err() {
+        let is_base64 = || base64_simd::STANDARD.check(audio.as_bytes()).is_ok();
+        if self.is_open_for(index) && !audio.is_empty() && !is_base64() {
             return self.send_error(ErrorCode::BadChunk, "audio_data is not base64", None, cx);
+        }
+        self.take_chunk(index, Audio::Base64(audio), cx);
+    }
+
+    fn is_open_for(&self, index: u32) -> bool {
+        self.finish_deadline_ms.is_none() || self.chunks.contains(index)
+    }
+
+    fn take_chunk(&mut self, index: u32, audio: Audio<'_>, cx: &mut Context<'_>) {
+        if !self.is_open_for(index) {
+            return self.send_error(ErrorCode::BadMessage, "Session is finishing", None, cx);
         }
         match self.chunks.take(index, cx.chunks_per_session()) {
             Taken::Full => {
@@ -145,14 +199,15 @@ impl Session {
             }
             Taken::New(ordinal) if audio.is_empty() => {
                 // Workers publish nothing for empty audio.
-                let empty = WorkerResult { index, text: "".into(), error: None };
+                let empty = WorkerResult { session_id: None, index, text: "".into(), error: None };
                 cx.metrics.chunks.inc();
-                self.chunks.answer(&empty, cx.config.session_text_bytes);
+                self.chunks.answer(&empty, cx.text_limit_bytes);
                 self.send_answer(ordinal, &empty, cx);
             }
             Taken::New(ordinal) => {
                 let ticket = cx.ticket(self.key, Purpose::Push(ordinal));
-                let value = task::encode(&self.id, index, audio, cx.now.unix_ms);
+                let reply_to = cx.config.reply_to.as_deref();
+                let value = task::encode(&self.id, index, audio, cx.now.unix_ms, reply_to);
                 cx.command(Command::Push { ticket, key: cx.config.queue_key.clone(), value });
             }
         }
@@ -171,30 +226,44 @@ impl Session {
             self.look_up(cx);
             return None;
         }
-        self.confirmed = true;
-        self.send_start_ack(cx);
-        self.send_owed(cx);
         if self.to_recover {
             self.look_up(cx);
         }
+        // Where the next binary frame belongs is known when the cache has been read.
+        if self.binary && self.lookup.is_some() {
+            return None;
+        }
+        self.confirm(cx)
+    }
+
+    /// From now on its owner is told of it.
+    fn confirm(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        self.confirmed = true;
+        // What was held back goes out in the order in which the chunks came.
+        self.owed.make_contiguous().sort_unstable();
+        self.send_start_ack(cx);
+        self.send_owed(cx);
         self.conclude_if_settled(cx)
     }
 
     /// There will be no results.
-    pub fn on_subscribe_failed(&mut self, error: &BrokerError, cx: &mut Context<'_>) -> End {
+    pub fn on_subscribe_failed(&self, error: &BrokerError, cx: &mut Context<'_>) -> End {
         self.send_error(code_of(error), SYSTEM_BUSY, None, cx);
         End::Abandoned
+    }
+
+    /// The shard's channel was refused: for a session that has waited for it there will be
+    /// no results either.
+    pub fn on_shared_refused(&self, error: &BrokerError, cx: &mut Context<'_>) -> Option<End> {
+        (!self.confirmed).then(|| self.on_subscribe_failed(error, cx))
     }
 
     /// The broker took a chunk.
     pub fn on_pushed(&mut self, ordinal: u32, cx: &mut Context<'_>) {
         let deadline_ms = cx.now.ms.saturating_add(cx.config.chunk_deadline_ms);
-        let Some(chunk) = self.chunks.accept(ordinal, deadline_ms) else { return };
-        cx.metrics.chunks.inc();
-        if self.confirmed && self.owner.is_some() {
-            chunk.acked = true;
-            let index = chunk.index;
-            self.send_chunk_ack(index, cx);
+        if self.chunks.accept(ordinal, deadline_ms).is_some() {
+            cx.metrics.chunks.inc();
+            self.tell(ordinal, cx);
         }
     }
 
@@ -206,22 +275,22 @@ impl Session {
         cx: &mut Context<'_>,
     ) -> Option<End> {
         let index = self.chunks.refuse(ordinal)?;
-        self.send_error(code_of(error), SYSTEM_BUSY, Some(index), cx);
+        if self.owner.is_some()
+            && let Some(chunk) = self.chunks.get_mut(ordinal)
+        {
+            chunk.sent = true;
+            self.send_error(code_of(error), SYSTEM_BUSY, Some(index), cx);
+        }
         self.conclude_if_settled(cx)
     }
 
     /// A worker published a result.
-    pub fn on_message(&mut self, payload: &[u8], cx: &mut Context<'_>) -> Option<End> {
+    pub fn on_result(&mut self, result: &WorkerResult<'_>, cx: &mut Context<'_>) -> Option<End> {
         let results = &cx.metrics.results;
-        let Ok(result) = WorkerResult::parse(payload) else {
-            results.malformed.inc();
-            log::debug!("session {}: malformed result of {} bytes", self.id, payload.len());
-            return None;
-        };
-        match self.chunks.answer(&result, cx.config.session_text_bytes) {
+        match self.chunks.answer(result, cx.text_limit_bytes) {
             Answered::Unknown => results.orphaned.inc(),
             Answered::Duplicate => results.duplicate.inc(),
-            answered => self.on_answered(answered, &result, cx),
+            answered => self.on_answered(answered, result, cx),
         }
         self.conclude_if_settled(cx)
     }
@@ -250,15 +319,25 @@ impl Session {
     fn conclude_if_settled(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let recovering = self.lookup.is_some() && self.to_recover;
         let settled = self.confirmed && self.unanswered() == 0 && !recovering;
-        (self.finish_deadline_ms.is_some() && settled).then(|| self.conclude(cx))
+        let concludes = self.concluded_ms.is_some() || settled;
+        (self.finish_deadline_ms.is_some() && concludes).then(|| self.conclude(cx)).flatten()
     }
 
-    fn conclude(&mut self, cx: &mut Context<'_>) -> End {
-        cx.metrics.chunks_expired.add(self.unanswered().into());
+    /// Nothing more is waited for but a client that can be told: its final result says
+    /// what is known by then.
+    fn conclude(&mut self, cx: &mut Context<'_>) -> Option<End> {
+        if self.concluded_ms.is_none() {
+            cx.metrics.chunks_expired.add(self.unanswered().into());
+            self.chunks.give_up();
+        }
+        let concluded_ms = *self.concluded_ms.get_or_insert(cx.now.ms);
+        if !self.can_end(cx) {
+            return None;
+        }
         let summary = self.chunks.summary(&cx.config.merge_separator, TASKS_MISSING_MAX);
-        let duration_ms = cx.now.ms.saturating_sub(self.started_ms);
+        let duration_ms = concluded_ms.saturating_sub(self.started_ms);
         self.send(reply::final_result(&self.id, &summary, duration_ms), cx);
-        if summary.missing_count == 0 { End::Complete } else { End::Partial }
+        Some(if summary.missing_count == 0 { End::Complete } else { End::Partial })
     }
 }
 

@@ -62,6 +62,11 @@ impl Table {
         self.by_id.get(id).copied()
     }
 
+    /// Slots that have, or had, a session.
+    pub fn slots(&self) -> std::ops::Range<u32> {
+        0..self.used
+    }
+
     /// The session of `slot`.
     pub fn get(&self, slot: u32) -> Option<&Session> {
         self.slots.get(slot)?.session.as_deref()

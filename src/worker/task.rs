@@ -18,6 +18,9 @@ pub struct Task<'a> {
     /// Standard base64 of the audio.
     #[serde(borrow)]
     pub audio_data: Cow<'a, str>,
+    /// Where the result is to be published; `None`: on the session's own channel.
+    #[serde(borrow, default)]
+    pub reply_to: Option<Cow<'a, str>>,
 }
 
 /// Not a task, and why.
@@ -48,7 +51,8 @@ pub struct Answer {
     /// Append it to this list afterwards, which then lives for
     /// [`RESULT_CACHE_TTL_S`](crate::limits::RESULT_CACHE_TTL_S).
     pub cache_key: String,
-    /// `{"chunk_index","text","duration","error"}`.
+    /// `{"chunk_index","text","duration","error"}`, and `session_id` where the task names a
+    /// channel that is not the session's own.
     pub payload: Vec<u8>,
 }
 
@@ -67,17 +71,22 @@ impl<'a> Task<'a> {
     /// for a deadline learns nothing.
     pub fn answer(&self) -> Answer {
         let measured = Audio::from_base64(&self.audio_data).map(|audio| audio.measure());
+        let reply_to = self.reply_to.as_deref().filter(|channel| !channel.is_empty());
+        let own = || format!("asr_result_{}", self.session_id);
         Answer {
-            channel: format!("asr_result_{}", self.session_id),
+            channel: reply_to.map_or_else(own, str::to_owned),
             cache_key: format!("asr:results:{}", self.session_id),
-            payload: payload(self.chunk_index, measured),
+            payload: payload(reply_to.map(|_| &*self.session_id), self.chunk_index, measured),
         }
     }
 }
 
-/// A result as workers publish it: the session id is in the channel's name only.
+/// A result as workers publish it.
 #[derive(Serialize)]
-struct ResultMessage {
+struct ResultMessage<'a> {
+    /// Where it is not in the channel's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
     chunk_index: i64,
     text: String,
     /// Seconds of audio, 0 where there was none to read. The gateway only passes it on.
@@ -86,15 +95,21 @@ struct ResultMessage {
     error: String,
 }
 
-fn payload(chunk_index: i64, measured: Result<Measure, AudioError>) -> Vec<u8> {
+fn payload(
+    session_id: Option<&str>,
+    chunk_index: i64,
+    measured: Result<Measure, AudioError>,
+) -> Vec<u8> {
     let message = match measured {
         Ok(measure) => ResultMessage {
+            session_id,
             chunk_index,
             text: measure.to_string(),
             duration: measure.seconds,
             error: String::new(),
         },
         Err(error) => ResultMessage {
+            session_id,
             chunk_index,
             text: String::new(),
             duration: 0.0,
@@ -130,6 +145,21 @@ mod tests {
             payload,
             json!({"chunk_index": 7, "text": "0.10 s, -inf dBFS, 0 % speech", "duration": 0.1, "error": ""})
         );
+    }
+
+    #[test]
+    fn a_task_that_names_a_channel_is_answered_there_with_its_session() {
+        let mut task = json!({"session_id": "s", "chunk_index": 2, "audio_data": "AAAA"});
+        for nowhere in [Value::Null, json!("")] {
+            task["reply_to"] = nowhere;
+            let (answer, payload) = answer_to(&task);
+            assert_eq!((&*answer.channel, payload.get("session_id")), ("asr_result_s", None));
+        }
+        task["reply_to"] = "ringgate:results:7:0".into();
+        let (answer, payload) = answer_to(&task);
+        assert_eq!(answer.channel, "ringgate:results:7:0");
+        assert_eq!(answer.cache_key, "asr:results:s");
+        assert_eq!((&payload["session_id"], &payload["chunk_index"]), (&json!("s"), &json!(2)));
     }
 
     #[test]

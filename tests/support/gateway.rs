@@ -19,6 +19,8 @@ use super::client::PATIENCE;
 pub struct TestGateway {
     gateway: Option<Gateway>,
     ender: Ender,
+    /// Subscriptions that no session has.
+    kept_channels: u64,
     pub address: SocketAddr,
     pub admin: SocketAddr,
 }
@@ -29,15 +31,14 @@ impl TestGateway {
         Self::start_with(cores, flags, None)
     }
 
-    /// Likewise, with routes from a configuration file.
+    /// Likewise, with routes from a configuration file. Without one sessions end with their
+    /// connection, so that a test need not wait for the end of those that it left.
     pub fn start_with(cores: &str, flags: &[(&'static str, &str)], file: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let file = file.map(|text| {
-            let path = directory.path().join("ringgate.toml");
-            std::fs::write(&path, text).unwrap();
-            path
-        });
-        let mut sources = Sources { file, cores_allowed: vec![0, 1], ..Sources::default() };
+        let path = directory.path().join("ringgate.toml");
+        std::fs::write(&path, file.unwrap_or(NO_RESUME)).unwrap();
+        let mut sources =
+            Sources { file: Some(path), cores_allowed: vec![0, 1], ..Sources::default() };
         let given = [("listen", "127.0.0.1:0"), ("admin", "127.0.0.1:0"), ("cores", cores)];
         for (flag, value) in given.iter().chain(flags) {
             sources.flags.insert(*flag, (*value).to_owned());
@@ -46,7 +47,10 @@ impl TestGateway {
         let gateway = Gateway::start(&effective.config, "{}".to_owned())
             .unwrap_or_else(|error| panic!("{error}"));
         let admin = gateway.admin_address().expect("an admin port");
-        Self { ender: gateway.ender(), address: gateway.address(), admin, gateway: Some(gateway) }
+        let per_shard = file.is_some_and(|text| text.contains("\"per-shard\""));
+        let kept_channels = if per_shard { effective.config.cores.len() as u64 } else { 0 };
+        let (ender, address) = (gateway.ender(), gateway.address());
+        Self { ender, kept_channels, address, admin, gateway: Some(gateway) }
     }
 
     /// Sum over the shards.
@@ -92,7 +96,9 @@ impl TestGateway {
             ("outbox bytes", self.sum(|m| m.connections.outbox_bytes.get())),
             ("held bytes", self.sum(|m| m.connections.held_bytes.get())),
             ("sessions", self.sum(|m| m.tasks.sessions.get())),
-            ("subscriptions", self.sum(|m| m.broker.subscriptions.get())),
+            ("detached sessions", self.sum(|m| m.tasks.sessions_detached.get())),
+            ("bytes of texts", self.sum(|m| m.tasks.text_bytes.get())),
+            ("subscriptions", self.sum(|m| m.broker.subscriptions.get()) - self.kept_channels),
             ("pending bytes", self.sum(|m| m.broker.pending_bytes.get())),
         ];
         things.into_iter().filter(|(_, count)| *count > 0).collect()
@@ -112,6 +118,14 @@ impl TestGateway {
         http_get(self.admin, path)
     }
 }
+
+/// The default route, but for sessions that outlive their connection.
+const NO_RESUME: &str = r#"
+[[route]]
+path = "/ws/asr"
+kind = "tasks"
+resume_ms = 0
+"#;
 
 impl Drop for TestGateway {
     fn drop(&mut self) {

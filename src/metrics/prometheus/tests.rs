@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
+use crate::ids::NodeId;
 
 /// One scrape, checked line by line against the OpenMetrics grammar as far as this
 /// process uses it (OpenMetrics 1.0.0, sections 4.1 to 4.3).
@@ -65,7 +66,7 @@ fn shards(count: usize) -> Vec<Arc<ShardMetrics>> {
 
 #[test]
 fn every_line_is_openmetrics() {
-    let scrape = scrape(&registry(shards(3)));
+    let scrape = scrape(&registry(NodeId::random(), shards(3)));
     let ours = scrape.families.keys().filter(|name| name.starts_with("ringgate_")).count();
     assert_eq!(ours, 1 + GAUGES.len() + COUNTERS.len() + LABELLED_COUNTERS.len());
     for (name, kind) in [
@@ -83,7 +84,7 @@ fn every_line_is_openmetrics() {
 
 #[test]
 fn every_label_value_is_there_from_the_start() {
-    let scrape = scrape(&registry(shards(2)));
+    let scrape = scrape(&registry(NodeId::random(), shards(2)));
     let of = |family: &str| {
         let start = format!("ringgate_{family}_total{{shard=\"1\",");
         scrape
@@ -101,7 +102,7 @@ fn every_label_value_is_there_from_the_start() {
 #[test]
 fn values_stand_under_their_shard_and_label() {
     let shards = shards(2);
-    let registry = registry(shards.clone());
+    let registry = registry(NodeId::random(), shards.clone());
     shards[1].connections.open.set(7);
     shards[1].connections.closed(CloseCode::Restart).add(2);
     shards[1].connections.refused(Refused::Draining).add(3);

@@ -42,9 +42,10 @@ impl Session {
         self.to_recover &= values.is_none();
         cx.metrics.chunks_expired.add(self.chunks.expire_overdue().into());
         if lookup.last {
-            return Some(self.conclude(cx));
+            return self.conclude(cx);
         }
-        let end = self.conclude_if_settled(cx);
+        // Only a start that waited for this is not confirmed.
+        let end = if self.confirmed { self.conclude_if_settled(cx) } else { self.confirm(cx) };
         // What has become overdue meanwhile, the next tick finds.
         if end.is_none() && lookup.again {
             self.look_up(cx);
@@ -56,8 +57,15 @@ impl Session {
     pub fn on_deadline(&mut self, cx: &mut Context<'_>) -> Option<End> {
         self.armed_ms = None;
         let now_ms = cx.now.ms;
+        if self.detachment.is_some_and(|detachment| detachment.until_ms <= now_ms) {
+            cx.metrics.resume_expired.inc();
+            return Some(End::Abandoned);
+        }
+        if self.concluded_ms.is_some() {
+            return None;
+        }
         if self.finish_deadline_ms.is_some_and(|ms| now_ms >= last_moment_ms(ms)) {
-            return Some(self.conclude(cx));
+            return self.conclude(cx);
         }
         if self.lookup.is_none() && self.is_overdue(now_ms) {
             self.look_up(cx);
@@ -66,6 +74,14 @@ impl Session {
     }
 
     fn next_deadline_ms(&mut self) -> Option<u64> {
+        let resume_ms = self.detachment.map(|detachment| detachment.until_ms);
+        resume_ms.into_iter().chain(self.next_work_ms()).min()
+    }
+
+    fn next_work_ms(&mut self) -> Option<u64> {
+        if self.concluded_ms.is_some() {
+            return None;
+        }
         if self.lookup.is_some() {
             // The answer decides about overdue chunks. Only a client that waits for its
             // final result does not wait for a broker that is away.
@@ -97,7 +113,7 @@ impl Session {
         let Ok(result) = WorkerResult::parse(value) else {
             return cx.metrics.results.malformed.inc();
         };
-        let text_bytes = cx.config.session_text_bytes;
+        let text_bytes = cx.text_limit_bytes;
         let mut answered = self.chunks.answer(&result, text_bytes);
         if answered == Answered::Unknown && self.to_recover {
             match self.chunks.take(result.index, cx.chunks_per_session()) {

@@ -54,7 +54,7 @@ fn fault_8_a_failed_push_is_not_pending() {
 
 #[test]
 fn fault_9_a_second_start_leaks_no_subscription() {
-    let mut world = World::new(TasksConfig::default());
+    let mut world = World::new(TasksConfig { resume_ms: 0, ..TasksConfig::default() });
     let client = socket(1);
     world.started(client, "a");
     world.started(client, "b");

@@ -1,7 +1,10 @@
 //! The route as a whole, in a world of clients, a broker and workers that a test drives.
 
+mod binary;
 mod faults;
+mod per_shard;
 mod properties;
+mod resume;
 mod sessions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::broker::Command as Ask;
+use crate::ws::Kind;
 
 /// Audio that is not empty.
 pub const AUDIO: &str = "AAAA";
@@ -40,6 +44,10 @@ pub struct World {
     pub sent: Vec<(SocketId, Value)>,
     pub closed: Vec<(SocketId, CloseCode)>,
     pub paused: BTreeSet<SocketId>,
+    /// Whose outbox the route wants to know empty.
+    pub awaiting: BTreeSet<SocketId>,
+    /// Whether every client reads at once.
+    pub clients_read: bool,
 }
 
 impl World {
@@ -60,14 +68,27 @@ impl World {
             sent: Vec::new(),
             closed: Vec::new(),
             paused: BTreeSet::new(),
+            awaiting: BTreeSet::new(),
+            clients_read: true,
         }
     }
 
-    /// A client's message.
+    /// A client's text message.
     pub fn say(&mut self, from: SocketId, message: &[u8]) {
+        self.say_in(Kind::Text, from, message);
+    }
+
+    pub fn say_in(&mut self, kind: Kind, from: SocketId, message: &[u8]) {
         let mut actions = Vec::new();
-        self.tasks.on_message(from, message, self.now, &mut actions);
+        self.tasks.on_message(from, kind, message, self.now, &mut actions);
         self.carry_out(actions);
+    }
+
+    /// A start with more than an id.
+    pub fn start_as(&mut self, from: SocketId, id: &str, modes: Value) {
+        let mut message = json!({"action": "start", "session_id": id});
+        message.as_object_mut().unwrap().extend(modes.as_object().unwrap().clone());
+        self.say(from, message.to_string().as_bytes());
     }
 
     pub fn start(&mut self, from: SocketId, id: &str) {
@@ -98,7 +119,24 @@ impl World {
     pub fn drop_socket(&mut self, socket: SocketId) {
         let mut actions = Vec::new();
         self.tasks.on_disconnect(socket, self.now, &mut actions);
+        self.awaiting.remove(&socket);
         self.carry_out(actions);
+    }
+
+    /// A client reads everything that it was sent.
+    pub fn read_all(&mut self, socket: SocketId) {
+        while self.read_all_once(socket) {}
+    }
+
+    /// A client reads what it has been sent so far. `false`: the route did not wait for it.
+    pub fn read_all_once(&mut self, socket: SocketId) -> bool {
+        let awaited = self.awaiting.remove(&socket);
+        if awaited {
+            let mut actions = Vec::new();
+            self.tasks.on_drained(socket, self.now, &mut actions);
+            self.carry_out(actions);
+        }
+        awaited
     }
 
     /// Time passes, in steps of the shard's tick.
@@ -156,12 +194,25 @@ impl World {
         }
     }
 
-    /// A worker publishes.
+    /// A worker publishes, where the route wants it.
     pub fn publish(&mut self, id: &str, payload: &str) {
-        let channel = Arc::from(format!("asr_result_{id}"));
+        let channel = self.channel(id);
+        let mut payload = payload.to_owned();
+        if self.tasks.shared.is_some()
+            && let Ok(Value::Object(mut result)) = serde_json::from_str(&payload)
+        {
+            result.insert("session_id".into(), id.into());
+            payload = Value::Object(result).to_string();
+        }
         if self.subscriptions.contains(&channel) {
             self.events.push(Event::Message { channel, payload: payload.into() });
         }
+    }
+
+    /// Where the results of a session come.
+    pub fn channel(&self, id: &str) -> Arc<str> {
+        let own = || Arc::from(format!("asr_result_{id}"));
+        self.tasks.config.reply_to.clone().unwrap_or_else(own)
     }
 
     pub fn answer(&mut self, id: &str, index: u32, text: &str) {
@@ -195,19 +246,34 @@ impl World {
                     self.subscribes += usize::from(matches!(command, Ask::Subscribe { .. }));
                     self.submitted.push_back(command);
                 }
+                Action::AwaitDrain(socket) => {
+                    assert!(self.awaiting.insert(socket), "asked twice");
+                }
                 Action::Pause(socket) => assert!(self.paused.insert(socket), "paused twice"),
                 Action::Resume(socket) => assert!(self.paused.remove(&socket), "not paused"),
             }
+        }
+        while let Some(socket) = self.awaiting.first().copied().filter(|_| self.clients_read) {
+            self.read_all(socket);
         }
     }
 
     /// Every connection has gone: nothing may be left of them.
     pub fn assert_empty(&mut self) {
         self.settle();
-        assert!(self.subscriptions.is_empty(), "left: {:?}", self.subscriptions);
-        assert!(self.tasks.connections.is_empty());
-        assert_eq!(self.tasks.table.len(), 0);
-        assert_eq!(self.metrics.tasks.sessions.get(), 0);
+        // Nobody comes back.
+        self.pass(self.tasks.config.resume_ms + 250);
+        self.settle();
+        let shared = self.tasks.config.reply_to.clone();
+        let own: Vec<_> =
+            self.subscriptions.iter().filter(|c| Some(*c) != shared.as_ref()).collect();
+        assert!(own.is_empty(), "left: {own:?}");
+        assert!(self.tasks.connections.is_empty() && self.tasks.full.is_empty());
+        assert!(self.tasks.detached.is_empty());
+        assert_eq!((self.tasks.table.len(), self.tasks.text_bytes), (0, 0));
+        let metrics = &self.metrics.tasks;
+        let gauges = [&metrics.sessions, &metrics.sessions_detached, &metrics.text_bytes];
+        assert_eq!(gauges.map(|gauge| gauge.get()), [0, 0, 0]);
         let mut due = Vec::new();
         self.tasks.wheel.expire(u64::MAX, &mut due);
         assert!(due.is_empty(), "a deadline of nobody");

@@ -9,6 +9,9 @@ use super::*;
 const SOCKETS: u32 = 4;
 const SESSIONS: [&str; 3] = ["a", "b.2", "c:3"];
 const FINISH_MS: u64 = 4_000;
+const RESUME_MS: u64 = 5_000;
+const UNREAD_MS: u64 = 600_000;
+const CHANNEL: &str = "ringgate:results:0:0";
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -17,6 +20,7 @@ enum Step {
     Finish { socket: u32, session: usize },
     Garbage { socket: u32, bytes: Vec<u8> },
     Disconnect { socket: u32 },
+    Read { socket: u32 },
     Execute,
     Hear { nth: usize },
     Work { nth: usize, publish: usize, cache: bool },
@@ -38,7 +42,8 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         3 => (socket(), session()).prop_map(|(socket, session)| Step::Finish { socket, session }),
         1 => (socket(), bytes()).prop_map(|(socket, bytes)| Step::Garbage { socket, bytes }),
-        2 => socket().prop_map(|socket| Step::Disconnect { socket }),
+        4 => socket().prop_map(|socket| Step::Disconnect { socket }),
+        4 => socket().prop_map(|socket| Step::Read { socket }),
         20 => Just(Step::Execute),
         20 => (0..8usize).prop_map(|nth| Step::Hear { nth }),
         12 => (0..8usize, 0..3usize, any::<bool>())
@@ -73,13 +78,20 @@ struct Watched {
     pushes: HashMap<Ticket, (&'static str, u32, u32)>,
     life_numbers: HashMap<&'static str, u32>,
     finals: u64,
+    /// Lives that ended while they had no owner.
+    forgotten: u64,
     /// How often each socket's slot was freed.
     generations: [u32; SOCKETS as usize],
 }
 
 impl Watched {
-    fn new() -> Self {
-        let world = World::new(TasksConfig {
+    fn new(per_shard: bool, outbox_bytes: usize) -> Self {
+        let mut world = World::new(TasksConfig {
+            reply_to: per_shard.then(|| CHANNEL.into()),
+            resume_ms: RESUME_MS,
+            detached_per_shard: 2,
+            outbox_bytes,
+            unread_ms: UNREAD_MS,
             chunk_deadline_ms: 1_500,
             finish_deadline_ms: FINISH_MS,
             inflight: 2,
@@ -88,8 +100,11 @@ impl Watched {
             session_text_bytes: 1 << 20,
             ..TasksConfig::default()
         });
+        world.clients_read = false;
+        world.hear(Event::Up);
         let (lives, pushes, life_numbers, generations) = Default::default();
-        Self { world, lives, pushes, life_numbers, finals: 0, generations }
+        let (finals, forgotten) = (0, 0);
+        Self { world, lives, pushes, life_numbers, finals, forgotten, generations }
     }
 
     /// The connection that has this slot now.
@@ -115,12 +130,13 @@ impl Watched {
             }
             Step::Garbage { socket: n, bytes } => self.world.say(self.socket(n), &bytes),
             Step::Disconnect { socket: n } => self.disconnect(self.socket(n)),
+            Step::Read { socket: n } => self.world.read_all(self.socket(n)),
             Step::Execute => self.world.execute(),
             Step::Hear { nth } => self.hear(nth, false),
             Step::FailFetch { nth } => self.hear(nth, true),
             Step::Work { nth, publish, cache } => self.work(nth, publish, cache),
             Step::Junk { session, bytes } => {
-                let channel = format!("asr_result_{}", SESSIONS[session]).into();
+                let channel = self.world.channel(SESSIONS[session]);
                 self.world.hear(Event::Message { channel, payload: bytes });
             }
             Step::RefusePushes(refuse) => {
@@ -141,13 +157,19 @@ impl Watched {
 
     fn start(&mut self, from: SocketId, id: &'static str) {
         let before = self.world.tasks.sessions_of(from);
-        let closed = self.world.closed.len();
+        let is_open = self.world.tasks.table.find(id).is_some();
         self.world.start(from, id);
-        if self.world.tasks.sessions_of(from) == before {
-            return; // Refused, or its own already, or not heard.
+        let told = self.world.sent.iter().any(|(to, message)| {
+            *to == from && message["type"] != "error" && message["session_id"] == id
+        });
+        if self.world.tasks.sessions_of(from) == before && !told {
+            return; // Refused, or not heard.
         }
-        if self.world.closed.len() > closed {
-            self.lives.get_mut(id).expect("taken over").owner = Some(from);
+        if is_open {
+            let life = self.lives.get_mut(id).expect("open");
+            if life.owner != Some(from) {
+                (life.owner, life.start_acked) = (Some(from), false);
+            }
         } else {
             *self.life_numbers.entry(id).or_default() += 1;
             let life = Life { owner: Some(from), ..Life::default() };
@@ -160,7 +182,9 @@ impl Watched {
         self.generations[socket.slot as usize] += 1;
         self.world.closed.retain(|(closed, _)| *closed != socket);
         self.world.paused.remove(&socket);
-        self.lives.retain(|_, life| life.owner != Some(socket));
+        for life in self.lives.values_mut().filter(|life| life.owner == Some(socket)) {
+            life.owner = None;
+        }
         assert_eq!(self.world.tasks.sessions_of(socket), 0);
     }
 
@@ -215,8 +239,10 @@ impl Watched {
                 return;
             }
             Event::Message { channel, payload } => {
-                let id = &channel["asr_result_".len()..];
-                vec![(known(&id.into()), payload)]
+                let own = channel.strip_prefix("asr_result_").map(Value::from);
+                let inside = || serde_json::from_slice::<Value>(payload).unwrap();
+                let id = own.unwrap_or_else(|| inside()["session_id"].clone());
+                vec![(known(&id), payload)]
             }
             // Whose it is does not matter: indexes and texts are the same in every cache.
             Event::Fetched(_, values) => SESSIONS
@@ -281,16 +307,24 @@ impl Watched {
                 }
                 "final_result" => {
                     let life = self.lives.remove(id).expect("once");
-                    check_final(&life, &message);
+                    check_final(&life, to, &message);
                     self.finals += 1;
                 }
                 other => panic!("unknown message {other}"),
             }
         }
-        for (id, life) in &self.lives {
-            assert!(self.world.tasks.table.find(id).is_some());
-            assert!(life.owner.is_some());
-        }
+        let (tasks, before) = (&self.world.tasks, self.lives.len());
+        self.lives.retain(|id, life| {
+            let session = tasks.table.find(id).and_then(|slot| tasks.table.get(slot));
+            assert_eq!(session.map(Session::owner).unwrap_or(None), life.owner, "of {id}");
+            session.is_some()
+        });
+        self.forgotten += (before - self.lives.len()) as u64;
+        let metrics = &self.world.metrics.tasks;
+        assert_eq!(self.forgotten, metrics.resume_expired.get() + metrics.resume_evicted.get());
+        let detached = self.lives.values().filter(|life| life.owner.is_none()).count();
+        assert_eq!(metrics.sessions_detached.get(), detached as u64);
+        assert!(detached <= 2, "the bound of the configuration");
     }
 
     /// Clients finish whatever is open: each gets its final result in bounded time.
@@ -299,10 +333,18 @@ impl Watched {
         for (closed, _) in std::mem::take(&mut self.world.closed) {
             self.disconnect(closed);
         }
-        let owned: Vec<_> = self.lives.iter().map(|(&id, life)| (id, life.owner)).collect();
-        let due = self.finals + owned.len() as u64;
-        for (id, owner) in owned {
-            self.world.finish(owner.unwrap(), id);
+        self.world.clients_read = true;
+        (0..SOCKETS).for_each(|n| self.world.read_all(self.socket(n)));
+        self.check();
+        let due = self.finals + self.lives.len() as u64;
+        let owners: Vec<_> = self.lives.iter().map(|(&id, life)| (id, life.owner)).collect();
+        for (n, (id, owner)) in (0..).zip(owners) {
+            let owner = owner.unwrap_or_else(|| {
+                self.start(socket(SOCKETS + n), id);
+                self.check();
+                socket(SOCKETS + n)
+            });
+            self.world.finish(owner, id);
             self.check();
         }
         // An earlier read of the cache may be under way at the deadline; the last one
@@ -321,7 +363,13 @@ impl Watched {
     }
 }
 
-fn check_final(life: &Life, message: &Value) {
+fn check_final(life: &Life, to: SocketId, message: &Value) {
+    if !life.start_acked {
+        return; // Past its deadline, and nothing but the end can be told.
+    }
+    for index in life.texts.keys() {
+        assert!(life.results.contains(&(to, *index)), "{index} was not told to the last owner");
+    }
     let texts: Vec<&str> = life.texts.values().map(String::as_str).collect();
     let merged = texts.iter().copied().filter(|text| !text.is_empty()).collect::<Vec<_>>();
     assert_eq!(message["text"], merged.join(" "), "the merge is in the order of the indexes");
@@ -353,16 +401,21 @@ proptest! {
     fn every_interleaving_keeps_the_promises(
         steps in prop::collection::vec(step(), 1..250),
         finish_all in any::<bool>(),
+        per_shard in any::<bool>(),
+        outbox_bytes in prop_oneof![Just(1usize), 100..600usize, Just(1 << 20)],
     ) {
-        let mut watched = Watched::new();
+        let mut watched = Watched::new(per_shard, outbox_bytes);
         for step in steps {
             watched.take(step);
         }
         if finish_all {
             watched.finish_all();
         }
-        for n in 0..SOCKETS {
-            watched.disconnect(watched.socket(n));
+        for n in 0..SOCKETS + SESSIONS.len() as u32 {
+            watched.world.drop_socket(match n {
+                0..SOCKETS => watched.socket(n),
+                _ => socket(n),
+            });
         }
         let sent = watched.world.sent.len();
         watched.world.assert_empty();
