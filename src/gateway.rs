@@ -27,6 +27,7 @@ use crate::{
     ids::NodeId,
     metrics::ShardMetrics,
     ring::{Ring, RingOptions, Waker},
+    router::{Message, Router},
     rt,
     shard::{
         Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
@@ -99,6 +100,7 @@ impl Gateway {
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
         let node = NodeId::random();
+        let mut routers = Router::mesh(&metrics).into_iter();
         let mut gateway = Self {
             address,
             node,
@@ -116,6 +118,7 @@ impl Gateway {
                 index,
                 core: config.cores[index],
                 listener,
+                router: routers.next().expect("one for each shard"),
                 target: target.clone(),
                 embedded: gateway.embedded.as_ref().map(|embedded| embedded.broker.clone()),
                 admission: Admission::new(places.clone(), share(config, index)),
@@ -302,6 +305,7 @@ struct ShardSeed {
     index: usize,
     core: usize,
     listener: OwnedFd,
+    router: Router<Message>,
     target: Option<Target>,
     embedded: Option<Arc<EmbeddedBroker>>,
     admission: Admission,
@@ -327,6 +331,7 @@ impl ShardSeed {
             listener: self.listener,
             routes,
             broker,
+            router: self.router,
             admission: self.admission,
             options,
             shared: self.shared,
@@ -370,7 +375,9 @@ impl ShardSeed {
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
                     let config = Arc::new(self.tasks_config(tasks));
-                    Handler::Tasks(Box::new(Tasks::new(config, self.metrics.clone(), tag)))
+                    let tasks = Tasks::new(config, self.metrics.clone(), tag);
+                    let tasks = tasks.among(self.router.me(), self.router.shards());
+                    Handler::Tasks(Box::new(tasks))
                 }
             },
         };

@@ -189,7 +189,27 @@ pub const BIND_PATIENCE_MS: u64 = 2_000;
 /// See [`BIND_PATIENCE_MS`].
 pub const BIND_RETRY_MS: u64 = 50;
 
+// --- sessions among the cores
+
+/// How long a client waits for a session that another core has, before it is told `busy`.
+/// The owner gives it up as soon as the broker has answered its pushes.
+pub const TASKS_CLAIM_MS: u64 = 5_000;
+/// Claims of one route and shard under way; past it `busy`. Each costs ~200 bytes and, on
+/// the way of its answer, one place in the queue to a peer.
+pub const TASKS_CLAIMS: usize = 65_536;
+/// Bytes of messages that clients of one shard said while they wait for a claim; past it
+/// `busy`. What a client can say is bounded by the one read that was under way.
+pub const TASKS_HELD_BYTES: u64 = 64 << 20;
+/// Sessions that left one route and shard within a chunk's deadline and whose results are
+/// sent after them. ~200 bytes each.
+pub const TASKS_FORWARDS: usize = 65_536;
+
 // --- router
+
+/// Messages that wait for a full lane to one peer, past which claims are refused and
+/// results dropped. Answers and releases wait in any case: there are no more of them than
+/// claims under way and sessions.
+pub const ROUTER_WAITING: usize = 16_384;
 
 /// Places of all lanes of one kind that lead to one shard, shared out among its peers. A
 /// place is ~64 bytes: 256 KiB a kind and shard, allocated at the start.

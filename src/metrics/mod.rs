@@ -124,6 +124,24 @@ pub struct TaskMetrics {
     pub errors: Counter,
     /// Results by outcome.
     pub results: ResultCounters,
+    /// Sessions claimed from other shards and not here yet.
+    pub claims: Gauge,
+    /// Clients that were told `busy` because their claim took too long.
+    pub claims_timed_out: Counter,
+    /// Sessions that came from another shard.
+    pub sessions_moved_in: Counter,
+    /// Sessions that went to another shard.
+    pub sessions_moved_out: Counter,
+    /// Sessions whose owner is in the books of this shard.
+    pub directory: Gauge,
+    /// Sessions that have left and whose results are sent after them.
+    pub forwards: Gauge,
+    /// Sessions whose results are not, for lack of room.
+    pub forwards_refused: Counter,
+    /// Results that were sent after their session.
+    pub results_forwarded: Counter,
+    /// Bytes that clients said while they wait for a claim.
+    pub held_bytes: Gauge,
 }
 
 /// The shard's broker (`ringgate_broker_…`, `ringgate_redis_…`).
@@ -282,6 +300,11 @@ pub struct RouterMetrics {
     pub full: [Counter; Lane::COUNT],
     /// Times that a peer was told of a batch.
     pub wakes: Counter,
+    /// Messages that wait for a full lane.
+    pub waiting: Gauge,
+    /// Messages that could not be sent: results past the limit, and whatever was for a
+    /// shard that has ended.
+    pub undelivered: Counter,
 }
 
 /// All of one shard.

@@ -109,7 +109,7 @@ type Family = (&'static str, &'static str, fn(&ShardMetrics) -> u64);
 type LabelledFamily =
     (&'static str, &'static str, &'static str, fn(&ShardMetrics) -> Vec<(String, u64)>);
 
-const GAUGES: [Family; 11] = [
+const GAUGES: [Family; 16] = [
     ("listening", "1 while the listener of the shard is open.", |m| m.connections.listening.get()),
     ("connections", "Open WebSockets.", |m| m.connections.open.get()),
     ("handshaking", "Sockets that have not been upgraded yet.", |m| {
@@ -135,10 +135,23 @@ const GAUGES: [Family; 11] = [
     ("held_bytes", "Bytes of partial frames and fragmented messages.", |m| {
         m.connections.held_bytes.get()
     }),
+    ("session_claims", "Sessions claimed from other shards, not here yet.", |m| {
+        m.tasks.claims.get()
+    }),
+    ("session_directory", "Sessions in the books of this shard.", |m| m.tasks.directory.get()),
+    ("session_forwards", "Sessions that left, whose results follow them.", |m| {
+        m.tasks.forwards.get()
+    }),
+    ("claims_held_bytes", "Bytes said by clients that wait for a session.", |m| {
+        m.tasks.held_bytes.get()
+    }),
+    ("router_waiting", "Messages that wait for a full lane to another shard.", |m| {
+        m.router.waiting.get()
+    }),
 ];
 
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 26] = [
+const COUNTERS: [Family; 32] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -179,6 +192,22 @@ const COUNTERS: [Family; 26] = [
     }),
     ("ring_cq_overflows", "Completions kept aside by the kernel, the queue being full.", |m| {
         m.ring.overflows.get()
+    }),
+    ("claims_timed_out", "Clients told busy, their session not having come in time.", |m| {
+        m.tasks.claims_timed_out.get()
+    }),
+    ("sessions_moved_in", "Sessions that came from another shard.", |m| {
+        m.tasks.sessions_moved_in.get()
+    }),
+    ("sessions_moved_out", "Sessions that went to another shard.", |m| {
+        m.tasks.sessions_moved_out.get()
+    }),
+    ("forwards_refused", "Sessions that left with no room for sending results after.", |m| {
+        m.tasks.forwards_refused.get()
+    }),
+    ("results_forwarded", "Results sent after their session.", |m| m.tasks.results_forwarded.get()),
+    ("router_undelivered", "Messages to other shards that could not be sent.", |m| {
+        m.router.undelivered.get()
     }),
     ("router_wakes", "Batches of messages that other shards were told of.", |m| {
         m.router.wakes.get()

@@ -17,6 +17,7 @@
 mod doorbell;
 mod home;
 mod lane;
+mod message;
 #[cfg(test)]
 mod tests;
 
@@ -27,7 +28,7 @@ use std::sync::{Arc, OnceLock};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use self::doorbell::Doorbell;
-pub use self::{home::home_of, lane::Lane};
+pub use self::{home::home_of, lane::Lane, message::Message};
 use crate::{
     ids::ShardId,
     limits::{ROUTER_BATCH, ROUTER_LANE_PLACES_MIN, ROUTER_PLACES},

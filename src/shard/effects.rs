@@ -46,6 +46,7 @@ impl Shard {
     fn carry_out_one(&mut self, action: Action) {
         match action {
             Action::Send { to, text } => self.send(to, &text),
+            Action::Tell { route, to, message } => self.tell_peer(to, route, message),
             Action::Broker(command) => self.broker.submit(command, &mut self.broker_events),
             Action::AwaitDrain(id) => self.wire.await_drain(id),
             Action::Pause(id) => self.set_paused(id, true),
