@@ -33,7 +33,7 @@ use crate::{
         Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
         admission::Places, broker::BrokerPort, listener,
     },
-    tasks::{RouteTag, Tasks, TasksConfig},
+    tasks::{OpenIds, RouteTag, Tasks, TasksConfig},
     worker::{self, Tally, WorkOptions},
 };
 
@@ -368,6 +368,7 @@ impl ShardSeed {
     }
 
     fn routes(&self) -> Vec<Route> {
+        let open_ids = OpenIds::default();
         let route = |(index, route): (usize, &crate::config::Route)| Route {
             path: route.path.clone(),
             handler: match &route.kind {
@@ -377,7 +378,7 @@ impl ShardSeed {
                     let config = Arc::new(self.tasks_config(tasks));
                     let tasks = Tasks::new(config, self.metrics.clone(), tag);
                     let tasks = tasks.among(self.router.me(), self.router.shards());
-                    Handler::Tasks(Box::new(tasks))
+                    Handler::Tasks(Box::new(tasks.with_open_ids(open_ids.clone())))
                 }
             },
         };

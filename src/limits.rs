@@ -167,6 +167,10 @@ const _: () = assert!(REPLY_LINE_BYTES < REPLY_BYTES && REPLY_BUFFER_KEPT_BYTES 
 
 // --- shard
 
+/// Ticks between two occasions for the allocator to give memory back to the system.
+pub const PURGE_TICKS: u32 = 4;
+/// More than the largest block that shares a page of the allocator (mimalloc: 512 KiB).
+pub const PURGE_BLOCK_BYTES: usize = 2 << 20;
 /// Slots of the connection wheel: 64 s of ticks, so that heartbeats are hung once.
 pub const CONNECTION_WHEEL_SLOTS: usize = 256;
 /// Outboxes kept for the next connection that has something to send. With their buffers

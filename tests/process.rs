@@ -14,9 +14,10 @@ use std::{
 
 use serde_json::{Value, json};
 use support::{
-    client::{Client, PATIENCE, masked, raw_upgraded},
+    client::{Client, PATIENCE, heard, masked, raw_upgraded, silence},
     gateway::http_get,
     redis::RedisServer,
+    stage::{Worker, commands, publish, result},
 };
 use tungstenite::Message;
 
@@ -335,4 +336,120 @@ fn has_every_family(metrics: &str) {
     ] {
         assert!(metrics.lines().any(|line| line == sample), "{sample} is not in:\n{metrics}");
     }
+}
+
+/// The value of one series on the admin port.
+fn metric(admin: SocketAddr, series: &str) -> u64 {
+    let (_, text) = http_get(admin, "/metrics");
+    let line = text.lines().find_map(|line| line.strip_prefix(series));
+    line.unwrap_or_else(|| panic!("no {series}")).trim().parse().expect("a number")
+}
+
+fn orphans(admin: SocketAddr) -> u64 {
+    metric(admin, r#"ringgate_results_total{shard="0",outcome="orphaned"}"#)
+}
+
+/// Two nodes behind one load balancer, or by mistake on one Redis: each hears its own
+/// results only. With a channel a shard even where clients chose the same session ids.
+#[test]
+fn results_of_two_gateways_on_one_redis_never_mix() {
+    for results in ["per-session", "per-shard"] {
+        let (redis, directory) = (RedisServer::start(), tempfile::tempdir().expect("a directory"));
+        let file = directory.path().join("ringgate.toml");
+        let route = "[[route]]\npath = \"/ws/asr\"\nkind = \"tasks\"";
+        std::fs::write(&file, format!("{route}\nresults = \"{results}\"\n")).expect("written");
+        let args = ["--config", file.to_str().expect("a path"), "--redis", &redis.url()];
+        let mut gateways = [Process::serve(&args), Process::serve(&args)];
+        let nodes = gateways.each_ref().map(|(_, _, admin)| {
+            let (_, text) = http_get(*admin, "/metrics");
+            let line = text.lines().find(|line| line.starts_with("ringgate_node_info{"));
+            line.expect("its name").to_owned()
+        });
+        assert_ne!(nodes[0], nodes[1]);
+        let mut clients = gateways.each_ref().map(|(_, listen, admin)| {
+            until("the broker is up", || metric(*admin, r#"ringgate_broker_up{shard="0"}"#) == 1);
+            Client::connect(*listen, "/ws/asr")
+        });
+        let id = |gateway: usize, n: usize| match results {
+            "per-session" => format!("g{gateway}-{n}"),
+            _ => format!("s{n}"),
+        };
+        for (gateway, client) in clients.iter_mut().enumerate() {
+            (0..10).for_each(|n| client.start(&id(gateway, n)));
+        }
+        let worker = Worker::start(&redis);
+        for n in 0..10 {
+            for (gateway, client) in clients.iter_mut().enumerate() {
+                client.chunk(&id(gateway, n), 0, &silence(1 + 20 * gateway + n));
+                client.finish(&id(gateway, n));
+            }
+        }
+        for (gateway, client) in clients.iter_mut().enumerate() {
+            for n in 0..10 {
+                let (_, last) = client.until_final();
+                assert_eq!(last["session_id"], id(gateway, n), "{results}: {last}");
+                assert_eq!(last["text"], heard(1 + 20 * gateway + n), "{results}: {last}");
+            }
+        }
+        for (process, _, admin) in &mut gateways {
+            assert_eq!(orphans(*admin), 0, "{results}");
+            let said = process.said.iter().find(|line| line.contains("node: "));
+            let name = said.and_then(|line| line.rsplit(' ').next()).expect("its name");
+            assert!(nodes.iter().any(|node| node.contains(name)), "{name} of {nodes:?}");
+        }
+        drop(worker);
+    }
+}
+
+/// One desktop client sends a whole recording as one chunk just before its end.
+#[test]
+fn sixty_four_megabytes_in_one_chunk_leave_nothing_behind() {
+    let redis = RedisServer::start();
+    let (process, listen, admin) = Process::serve(&[
+        "--redis",
+        &redis.url(),
+        "--message-bytes",
+        "128MiB",
+        "--broker-pending-bytes",
+        "256MiB",
+    ]);
+    until("the broker is up", || metric(admin, r#"ringgate_broker_up{shard="0"}"#) == 1);
+    let mut client = Client::connect(listen, "/ws/asr");
+    let (before, audio) = (resident_bytes(&process), vec![0; 48 << 20]);
+    for session in ["first", "second"] {
+        client.start(session);
+        client.chunk(session, 0, &audio);
+        assert_eq!(client.receive()["status"], "received");
+        let task: Vec<u8> = redis::cmd("LPOP")
+            .arg("asr_chunk_queue")
+            .query(&mut commands(&redis))
+            .expect("the task");
+        assert!(task.len() > 64 << 20, "{} bytes", task.len());
+        publish(&mut commands(&redis), session, &result(0, "long"));
+        client.finish(session);
+        assert_eq!(client.until_final().1["text"], "long");
+    }
+    let held = || metric(admin, r#"ringgate_held_bytes{shard="0"}"#);
+    until("nothing is held", || held() == 0);
+    // The receive buffers of the shard have been touched, 4 MiB; a few more for the rest.
+    let allowed = before + (4 << 20) + (8 << 20);
+    until("the memory is given back", || resident_bytes(&process) <= allowed);
+    println!("resident: {before} bytes before, {} after", resident_bytes(&process));
+    client.close();
+}
+
+/// Awaits something that another process does.
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+fn resident_bytes(process: &Process) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.child.id()));
+    let status = status.expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
 }

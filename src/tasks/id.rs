@@ -1,7 +1,12 @@
 //! ▢ The name of a session.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
+use std::rc::Rc;
 use std::sync::Arc;
+
+use super::ticket::RouteTag;
 
 /// Longest session id, in bytes (contract, tasks route).
 const SESSION_ID_BYTES_MAX: usize = 128;
@@ -12,6 +17,30 @@ const SESSION_ID_BYTES_MAX: usize = 128;
 /// include `.` and `..`: an id is a name on the wire and never a path.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SessionId(Arc<str>);
+
+/// Which route of the shard each open session is on.
+///
+/// Workers tell results by the id alone, in the names of channels and of caches. So an id
+/// is open on one route at a time: two routes never hear each other's results.
+#[derive(Clone, Default, Debug)]
+pub struct OpenIds(Rc<RefCell<HashMap<SessionId, RouteTag>>>);
+
+impl OpenIds {
+    /// Whether a route other than `route` has a session of this id.
+    pub fn is_elsewhere(&self, id: &SessionId, route: RouteTag) -> bool {
+        self.0.borrow().get(id).is_some_and(|&open| open != route)
+    }
+
+    /// A session was opened.
+    pub fn insert(&self, id: SessionId, route: RouteTag) {
+        self.0.borrow_mut().insert(id, route);
+    }
+
+    /// It has ended.
+    pub fn remove(&self, id: &SessionId) {
+        self.0.borrow_mut().remove(id);
+    }
+}
 
 /// The text is not a session id.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -7,7 +7,9 @@
 //!
 //! Reads downward: [`Tasks`] finds the session (for a client's message in `requests`),
 //! `session` decides, `chunks` remembers, `reply` and `task` write JSON; `command` and
-//! `result` read it.
+//! `result` read it. `retain` has what is kept beyond the next message, each with its bound:
+//! sessions without a connection (`detached`), results for clients that are behind (`flow`),
+//! and the one channel of the shard (`shared`).
 
 mod chunks;
 mod command;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 
 pub use config::TasksConfig;
 pub use cores::{Parcel, PeerMessage, Tenure};
+pub use id::OpenIds;
 pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
 
 use crate::broker::{self, Event, Ticket};
@@ -116,6 +119,7 @@ pub struct Tasks {
     route: RouteTag,
     table: Table,
     connections: HashMap<SocketId, Connection>,
+    open_ids: OpenIds,
     /// Sessions without a connection.
     detached: Detached,
     /// Connections whose outbox is full.
@@ -141,6 +145,7 @@ impl Tasks {
             route,
             table: Table::default(),
             connections: HashMap::new(),
+            open_ids: OpenIds::default(),
             detached: Detached::default(),
             full: HashSet::new(),
             text_bytes: 0,
@@ -150,6 +155,11 @@ impl Tasks {
             due: Vec::new(),
             broker_up: true,
         }
+    }
+
+    /// Shares session ids with the other routes of the shard. Before the first session.
+    pub fn with_open_ids(self, open_ids: OpenIds) -> Self {
+        Self { open_ids, ..self }
     }
 
     /// An event of the broker. What is not this route's is given back: `Up` and `Down`
@@ -328,6 +338,7 @@ impl Tasks {
             actions.push(Action::Broker(broker::Command::Unsubscribe { channel }));
         }
         self.on_ended(slot, &session, actions);
+        self.open_ids.remove(session.id());
         self.forget_detachment(session.detachment());
         let metrics = &self.metrics.tasks;
         let kept_bytes = session.text_bytes();

@@ -80,6 +80,10 @@ impl Tasks {
                 return self.refuse(from, ErrorCode::BadSessionId, message, None, actions);
             }
         };
+        if self.open_ids.is_elsewhere(&id, self.route) {
+            let message = "session_id is open on another route";
+            return self.refuse(from, ErrorCode::BadSessionId, message, Some(&id), actions);
+        }
         let open = self.table.find(id.as_str()).filter(|&slot| !self.is_leaving(slot));
         if self.has_other_binary(from, open, modes) {
             return self.refuse_other_binary(from, &id, actions);
@@ -123,6 +127,7 @@ impl Tasks {
         actions: &mut Vec<Action>,
     ) {
         self.stop_forwarding(&id);
+        self.open_ids.insert(id.clone(), self.route);
         let slot = self.table.insert(|key| Session::new(key, id, from, named, now.ms).of(tenure));
         self.connections.entry(from).or_default().sessions.push(slot);
         self.set_modes(slot, from, modes);

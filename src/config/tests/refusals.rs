@@ -27,7 +27,8 @@ fn what_comes_later_is_refused_with_what_is_known() {
     assert_all(&error("kind = \"topics\""), &["planned", "\"tasks\", \"echo\""]);
     let tasks = |text: &str| error(&format!("kind = \"tasks\"\n{text}"));
     assert_all(&tasks("queue = { mode = \"stream\" }"), &["queue.mode", "planned", "\"list\""]);
-    assert_all(&tasks("results = \"per-shard\""), &["planned", "\"per-session\""]);
+    let results = ["not known", "\"per-session\", \"per-shard\""];
+    assert_all(&tasks("results = \"per-core\""), &results);
     assert_all(&tasks("dialect = \"raw\""), &["planned", "\"asr\""]);
     assert_all(&tasks("queue_high = 5000"), &["route[0].queue_high", "planned"]);
     assert_all(&error("kind = \"ducks\""), &["not known", "\"tasks\", \"echo\""]);

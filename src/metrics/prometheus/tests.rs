@@ -68,7 +68,7 @@ fn shards(count: usize) -> Vec<Arc<ShardMetrics>> {
 fn every_line_is_openmetrics() {
     let scrape = scrape(&registry(NodeId::random(), shards(3)));
     let ours = scrape.families.keys().filter(|name| name.starts_with("ringgate_")).count();
-    assert_eq!(ours, 1 + GAUGES.len() + COUNTERS.len() + LABELLED_COUNTERS.len());
+    assert_eq!(ours, 2 + GAUGES.len() + COUNTERS.len() + LABELLED_COUNTERS.len());
     for (name, kind) in [
         ("process_resident_memory_bytes", "gauge"),
         ("process_cpu_seconds", "counter"),
@@ -139,6 +139,8 @@ fn no_two_families_read_the_same_value() {
         &c.outbox_bytes,
         &c.held_bytes,
         &t.sessions,
+        &t.sessions_detached,
+        &t.text_bytes,
         &b.up,
         &b.subscriptions,
         &b.pending_bytes,
@@ -161,6 +163,9 @@ fn no_two_families_read_the_same_value() {
         &t.chunks,
         &t.chunks_repeated,
         &t.chunks_expired,
+        &t.sessions_resumed,
+        &t.resume_expired,
+        &t.resume_evicted,
         &t.acks,
         &t.errors,
         &b.reconnects,

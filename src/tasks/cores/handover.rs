@@ -70,6 +70,7 @@ impl Tasks {
         let mut relay = cores.relayed.remove(&slot);
         let Some(mut session) = self.table.remove(slot) else { return };
         self.wheel.disarm(slot);
+        self.open_ids.remove(session.id());
         let kept_bytes = session.text_bytes();
         self.text_bytes = self.text_bytes.saturating_sub(kept_bytes);
         let metrics = &self.metrics.tasks;

@@ -258,6 +258,7 @@ impl Tasks {
         metrics.text_bytes.add(session.text_bytes() as u64);
         self.text_bytes += session.text_bytes();
         let id = session.id().clone();
+        self.open_ids.insert(id.clone(), self.route);
         let slot = self.table.insert(|key| {
             session.arrive(key, tenure, channel);
             *session

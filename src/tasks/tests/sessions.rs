@@ -353,6 +353,29 @@ fn a_client_too_far_ahead_is_not_read() {
 }
 
 #[test]
+fn an_id_is_open_on_one_route_at_a_time() {
+    let (mut world, other) = (World::new(TasksConfig::default()), RouteTag::new(6).unwrap());
+    let ids = OpenIds::default();
+    let tasks = Tasks::new(world.tasks.config.clone(), world.metrics.clone(), other);
+    let mut tasks = tasks.with_open_ids(ids.clone());
+    world.tasks.open_ids = ids;
+    let mut start = |world: &World, client: SocketId| {
+        let mut actions = Vec::new();
+        let message = br#"{"action":"start","session_id":"s"}"#;
+        tasks.on_message(client, Kind::Text, message, world.now, &mut actions);
+        tasks.sessions_of(client)
+    };
+    world.started(client(), "s");
+    assert_eq!(start(&world, socket(2)), 0);
+    world.finish(client(), "s");
+    assert_eq!(start(&world, socket(2)), 1);
+    world.heard(client());
+    world.start(client(), "s");
+    let message = "session_id is open on another route";
+    assert_eq!(world.heard(client()), [error(Some("s"), "bad_session_id", message)]);
+}
+
+#[test]
 fn what_is_not_this_routes_is_given_back() {
     let mut world = World::new(TasksConfig::default());
     world.started(client(), "s");
