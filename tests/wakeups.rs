@@ -96,7 +96,7 @@ fn two_senders_do_not_hide_each_other() {
             thread::spawn(move || relay.send(me, 1))
         });
         relay.receive(&[1, 1]);
-        senders.map(|sender| sender.join().unwrap());
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
     });
 }
 

@@ -16,7 +16,6 @@ pub struct SleepFlag(AtomicBool);
 
 impl SleepFlag {
     /// Of a shard that is awake.
-    #[expect(clippy::new_without_default, reason = "awake is a state, not a default")]
     pub fn new() -> Self {
         Self(AtomicBool::new(false))
     }
