@@ -139,3 +139,49 @@ impl Shard {
         self.metrics.router.waiting.set(self.peers.waits as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        limits::ROUTER_PLACES,
+        metrics::ShardMetrics,
+        tasks::{SessionId, Tenure},
+    };
+
+    fn vacant(number: u64) -> Message {
+        let tenure = Tenure { shard: ShardId(1), number };
+        Message::Tasks(RouteTag::new(0).unwrap(), PeerMessage::Vacant { tenure })
+    }
+
+    #[test]
+    fn what_finds_its_lane_full_waits_in_order_and_claims_are_refused_in_time() {
+        let metrics: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
+        let mut routers = Router::mesh(&metrics).into_iter();
+        let mut here = Peers::new(routers.next().unwrap());
+        let mut there = routers.next().unwrap();
+        let count = (ROUTER_PLACES + ROUTER_WAITING) as u64;
+        for number in 0..count {
+            assert!(here.tell(ShardId(1), vacant(number)).is_ok());
+        }
+        let (id, tenure) = (SessionId::random(), Tenure { shard: ShardId(0), number: 1 });
+        let claim = Message::Tasks(RouteTag::new(0).unwrap(), PeerMessage::Claim { id, tenure });
+        assert!(here.tell(ShardId(1), claim).is_err(), "its client is told");
+        assert!(here.tell(ShardId(1), vacant(count)).is_ok(), "somebody waits for it");
+        let (mut next, mut messages) = (0, Vec::new());
+        while next <= count {
+            assert_eq!(here.flush(), 0);
+            there.collect(&mut messages);
+            for Message::Tasks(_, message) in messages.drain(..) {
+                let PeerMessage::Vacant { tenure } = message else { panic!("{message:?}") };
+                assert_eq!(tenure.number, next);
+                next += 1;
+            }
+        }
+        assert_eq!(here.waits, 0);
+        drop(there);
+        assert!(here.tell(ShardId(1), vacant(0)).is_err(), "nobody is there");
+    }
+}

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 pub use config::TasksConfig;
 pub use cores::{Parcel, PeerMessage, Tenure};
-pub use id::OpenIds;
+pub use id::{OpenIds, SessionId};
 pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
 
 use crate::broker::{self, Event, Ticket};

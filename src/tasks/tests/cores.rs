@@ -399,3 +399,21 @@ fn a_client_whose_session_does_not_come_is_told() {
     gateway.finish_all();
     gateway.assert_empty();
 }
+
+#[test]
+fn a_claim_that_cannot_be_sent_is_busy() {
+    let mut gateway = Gateway::new(false);
+    // One of these has its home on another shard.
+    for id in SESSIONS {
+        let world = &mut gateway.shards[0];
+        world.start(socket(1), id);
+        let Some((_, message)) = world.told.pop() else { continue };
+        let mut actions = Vec::new();
+        world.tasks.on_unsent(message, world.now, &mut actions);
+        world.carry_out(actions);
+        assert_eq!(world.heard(socket(1)), [error(Some(id), "busy", "System busy")]);
+        assert!(world.paused.is_empty());
+        return gateway.assert_empty();
+    }
+    panic!("every session is at home on the first shard");
+}
