@@ -9,7 +9,7 @@
 //! `session` decides, `chunks` remembers, `reply` and `task` write JSON; `command` and
 //! `result` read it. `retain` has what is kept beyond the next message, each with its bound:
 //! sessions without a connection (`detached`), results for clients that are behind (`flow`),
-//! and the one channel of the shard (`shared`).
+//! and the one channel of the shard (`shared`). `cores` lets a session change its shard.
 
 mod chunks;
 mod command;
