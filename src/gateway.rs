@@ -31,6 +31,7 @@ use crate::{
     ids::NodeId,
     metrics::ShardMetrics,
     ring::{Ring, RingOptions, Waker},
+    router::{Message, Router},
     rt,
     shard::{
         Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
@@ -106,6 +107,7 @@ impl Gateway {
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
         let node = NodeId::random();
+        let mut routers = Router::mesh(&metrics).into_iter();
         let mut gateway = Self {
             address,
             node,
@@ -124,6 +126,7 @@ impl Gateway {
                 index,
                 core: config.cores[index],
                 listener,
+                router: routers.next().expect("one for each shard"),
                 target: target.clone(),
                 embedded: gateway.embedded.as_ref().map(|embedded| embedded.broker.clone()),
                 admission: Admission::new(places.clone(), share(config, index)),
@@ -315,6 +318,7 @@ struct ShardSeed {
     index: usize,
     core: usize,
     listener: OwnedFd,
+    router: Router<Message>,
     target: Option<Target>,
     embedded: Option<Arc<EmbeddedBroker>>,
     admission: Admission,
@@ -341,6 +345,7 @@ impl ShardSeed {
             listener: self.listener,
             routes,
             broker,
+            router: self.router,
             admission: self.admission,
             backlog: self.backlog,
             options,
@@ -393,8 +398,9 @@ impl ShardSeed {
                     match tasks.dialect {
                         Dialect::Asr => {
                             let config = Arc::new(self.tasks_config(tasks));
-                            let tasks = Tasks::new(config, metrics, tag).with_open_ids(ids);
-                            Handler::Tasks(Box::new(tasks))
+                            let tasks = Tasks::new(config, metrics, tag);
+                            let tasks = tasks.among(self.router.me(), self.router.shards());
+                            Handler::Tasks(Box::new(tasks.with_open_ids(ids)))
                         }
                         Dialect::Raw => {
                             let channel = self.node.results_channel(self.index);

@@ -1,4 +1,4 @@
-//! ▢ Names: of things that are freed and used again, and of this process.
+//! ▢ Names: of things that are freed and used again, of shards, and of this process.
 
 use std::fmt;
 
@@ -12,6 +12,17 @@ pub struct SocketId {
     pub slot: u32,
     /// How often this slot had been freed when the name was given, modulo 2^24.
     pub generation: u32,
+}
+
+/// One shard of the process, in the order of `cores`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ShardId(pub u16);
+
+impl ShardId {
+    /// Its place in tables of all shards.
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
 }
 
 /// This process among all gateways that share a Redis: 64 random bits, so that nobody has

@@ -17,7 +17,7 @@
 //! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines; [`tasks::raw`]: its raw dialect |
 //! | [`broker`] | the contract with what carries tasks; Redis, and one inside the process |
 //! | [`worker`] | the reference worker: measures audio, for a Redis list or stream, or the embedded broker |
-//! | [`router`] | lanes into a shard from other threads, with their wake-up |
+//! | [`router`] | lanes between the shards, with their wake-up; which shard answers for a name |
 //! | [`wheel`] ▢ | coarse timers, one wheel a shard |
 //! | [`config`] | raw input to a validated configuration, with the source of every value |
 //! | [`limits`] ▢ | every bound that is not configurable: value, unit, why |

@@ -280,3 +280,34 @@ pub const COMPLAINT_PAUSE_MS: u64 = 60_000;
 pub const COMPLAINT_KINDS: usize = 16;
 /// Reasons for being away that are remembered, each to be logged once until Redis is back.
 pub const DOWN_REASONS_MAX: usize = 8;
+// --- sessions among the cores
+
+/// How long a client waits for a session that another core has, before it is told `busy`.
+/// The owner gives it up as soon as the broker has answered its pushes.
+pub const TASKS_CLAIM_MS: u64 = 5_000;
+/// Claims of one route and shard under way; past it `busy`. Each costs ~200 bytes and, on
+/// the way of its answer, one place in the queue to a peer.
+pub const TASKS_CLAIMS: usize = 65_536;
+/// Bytes of messages that clients of one shard said while they wait for a claim; past it
+/// `busy`. What a client can say is bounded by the one read that was under way.
+pub const TASKS_HELD_BYTES: u64 = 64 << 20;
+/// Sessions that left one route and shard within a chunk's deadline and whose results are
+/// sent after them. ~200 bytes each.
+pub const TASKS_FORWARDS: usize = 65_536;
+
+// --- router
+
+/// Messages that wait for a full lane to one peer, past which claims are refused and
+/// results dropped. Answers and releases wait in any case: there are no more of them than
+/// claims under way and sessions.
+pub const ROUTER_WAITING: usize = 16_384;
+
+/// Places of all lanes of one kind that lead to one shard, shared out among its peers. A
+/// place is ~64 bytes: 256 KiB a kind and shard, allocated at the start.
+pub const ROUTER_PLACES: usize = 4096;
+/// Places of one lane at least, however many peers there are: a turn's worth of one peer.
+/// 64 shards need 64 × 63 × 2 × 64 places, 32 MiB.
+pub const ROUTER_LANE_PLACES_MIN: usize = 64;
+/// Messages that a shard takes out of its lanes of one kind in one turn; the rest is for the
+/// next, so that its own sockets are not kept waiting.
+pub const ROUTER_BATCH: usize = 1024;

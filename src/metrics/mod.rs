@@ -12,7 +12,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use crate::ws::CloseCode;
+use crate::{router::Lane, ws::CloseCode};
 
 /// A count that only grows. One writer, any number of readers.
 #[derive(Default, Debug)]
@@ -133,6 +133,24 @@ pub struct TaskMetrics {
     pub results: ResultCounters,
     /// Bytes kept for clients that are behind or away (raw dialect).
     pub kept_bytes: Gauge,
+    /// Sessions claimed from other shards and not here yet.
+    pub claims: Gauge,
+    /// Clients that were told `busy` because their claim took too long.
+    pub claims_timed_out: Counter,
+    /// Sessions that came from another shard.
+    pub sessions_moved_in: Counter,
+    /// Sessions that went to another shard.
+    pub sessions_moved_out: Counter,
+    /// Sessions whose owner is in the books of this shard.
+    pub directory: Gauge,
+    /// Sessions that have left and whose results are sent after them.
+    pub forwards: Gauge,
+    /// Sessions whose results are not, for lack of room.
+    pub forwards_refused: Counter,
+    /// Results that were sent after their session.
+    pub results_forwarded: Counter,
+    /// Bytes that clients said while they wait for a claim.
+    pub held_bytes: Gauge,
 }
 
 /// The shard's broker (`ringgate_broker_…`, `ringgate_redis_…`).
@@ -330,6 +348,24 @@ pub struct RingMetrics {
     pub overflows: Counter,
 }
 
+/// The lanes to and from the other shards (`ringgate_router_…`), by kind of lane.
+#[derive(Default, Debug)]
+pub struct RouterMetrics {
+    /// Messages put into a lane.
+    pub sent: [Counter; Lane::COUNT],
+    /// Messages taken out of a lane.
+    pub received: [Counter; Lane::COUNT],
+    /// Messages that their sender got back, the lane being full.
+    pub full: [Counter; Lane::COUNT],
+    /// Times that a peer was told of a batch.
+    pub wakes: Counter,
+    /// Messages that wait for a full lane.
+    pub waiting: Gauge,
+    /// Messages that could not be sent: results past the limit, and whatever was for a
+    /// shard that has ended.
+    pub undelivered: Counter,
+}
+
 /// All of one shard.
 #[derive(Default, Debug)]
 pub struct ShardMetrics {
@@ -341,4 +377,6 @@ pub struct ShardMetrics {
     pub broker: BrokerMetrics,
     /// The ring engine.
     pub ring: RingMetrics,
+    /// Lanes to and from the other shards.
+    pub router: RouterMetrics,
 }

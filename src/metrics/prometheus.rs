@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 
 use super::{Counter, Refused, ShardMetrics, process::ProcessCollector};
-use crate::{ids::NodeId, ws::CloseCode};
+use crate::{ids::NodeId, router::Lane, ws::CloseCode};
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -109,7 +109,7 @@ type Family = (&'static str, &'static str, fn(&ShardMetrics) -> u64);
 type LabelledFamily =
     (&'static str, &'static str, &'static str, fn(&ShardMetrics) -> Vec<(String, u64)>);
 
-const GAUGES: [Family; 12] = [
+const GAUGES: [Family; 17] = [
     ("listening", "1 while the listener of the shard is open.", |m| m.connections.listening.get()),
     ("connections", "Open WebSockets.", |m| m.connections.open.get()),
     ("handshaking", "Sockets that have not been upgraded yet.", |m| {
@@ -138,10 +138,23 @@ const GAUGES: [Family; 12] = [
     ("held_bytes", "Bytes of partial frames and fragmented messages.", |m| {
         m.connections.held_bytes.get()
     }),
+    ("session_claims", "Sessions claimed from other shards, not here yet.", |m| {
+        m.tasks.claims.get()
+    }),
+    ("session_directory", "Sessions in the books of this shard.", |m| m.tasks.directory.get()),
+    ("session_forwards", "Sessions that left, whose results follow them.", |m| {
+        m.tasks.forwards.get()
+    }),
+    ("claims_held_bytes", "Bytes said by clients that wait for a session.", |m| {
+        m.tasks.held_bytes.get()
+    }),
+    ("router_waiting", "Messages that wait for a full lane to another shard.", |m| {
+        m.router.waiting.get()
+    }),
 ];
 
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 27] = [
+const COUNTERS: [Family; 34] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -189,9 +202,28 @@ const COUNTERS: [Family; 27] = [
     ("ring_cq_overflows", "Completions kept aside by the kernel, the queue being full.", |m| {
         m.ring.overflows.get()
     }),
+    ("claims_timed_out", "Clients told busy, their session not having come in time.", |m| {
+        m.tasks.claims_timed_out.get()
+    }),
+    ("sessions_moved_in", "Sessions that came from another shard.", |m| {
+        m.tasks.sessions_moved_in.get()
+    }),
+    ("sessions_moved_out", "Sessions that went to another shard.", |m| {
+        m.tasks.sessions_moved_out.get()
+    }),
+    ("forwards_refused", "Sessions that left with no room for sending results after.", |m| {
+        m.tasks.forwards_refused.get()
+    }),
+    ("results_forwarded", "Results sent after their session.", |m| m.tasks.results_forwarded.get()),
+    ("router_undelivered", "Messages to other shards that could not be sent.", |m| {
+        m.router.undelivered.get()
+    }),
+    ("router_wakes", "Batches of messages that other shards were told of.", |m| {
+        m.router.wakes.get()
+    }),
 ];
 
-const LABELLED_COUNTERS: [LabelledFamily; 5] = [
+const LABELLED_COUNTERS: [LabelledFamily; 8] = [
     ("refused", "Requests refused before the upgrade.", "reason", |m| {
         let count =
             |reason: Refused| (reason.label().to_owned(), m.connections.refused(reason).get());
@@ -223,7 +255,17 @@ const LABELLED_COUNTERS: [LabelledFamily; 5] = [
             ("lost", &results.lost),
         ])
     }),
+    ("router_sent", "Messages to other shards.", "lane", |m| lanes(&m.router.sent)),
+    ("router_received", "Messages from other shards.", "lane", |m| lanes(&m.router.received)),
+    ("router_full", "Messages that found their lane to another shard full.", "lane", |m| {
+        lanes(&m.router.full)
+    }),
 ];
+
+fn lanes(counters: &[Counter; Lane::COUNT]) -> Vec<(String, u64)> {
+    let count = |lane: Lane| (lane.label().to_owned(), counters[lane as usize].get());
+    Lane::ALL.into_iter().map(count).collect()
+}
 
 fn outcomes<const N: usize>(counters: [(&str, &Counter); N]) -> Vec<(String, u64)> {
     counters.into_iter().map(|(outcome, count)| (outcome.to_owned(), count.get())).collect()

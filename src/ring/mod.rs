@@ -21,12 +21,15 @@ mod buffers;
 mod complete;
 mod event;
 mod operation;
+mod sleep;
 mod sockets;
 mod submit;
 #[cfg(test)]
 mod tests;
 mod wake;
 
+// `sleep` takes its atomics from here, and from loom where its test includes it.
+use std::sync::atomic;
 use std::{
     collections::VecDeque,
     io,

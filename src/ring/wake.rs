@@ -3,18 +3,17 @@
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::SeqCst, fence},
-    },
+    sync::Arc,
 };
+
+use super::sleep::SleepFlag;
 
 /// Wakes one shard. Any thread may hold a clone.
 ///
 /// A writer first makes its message visible (sends it to the lane), then calls [`wake`];
-/// the shard first announces that it sleeps, then looks at its lanes once more. The two
-/// fences make at least one of them see the other, so no message waits unseen; and a
-/// shard that is awake costs its writers one load and no system call.
+/// the shard first announces that it sleeps, then looks at its lanes once more: at least
+/// one of them sees the other (`SleepFlag`), so no message waits unseen; and a shard that is
+/// awake costs its writers one load and no system call.
 ///
 /// [`wake`]: Waker::wake
 #[derive(Clone, Debug)]
@@ -23,7 +22,7 @@ pub struct Waker(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     eventfd: OwnedFd,
-    sleeping: AtomicBool,
+    sleeping: SleepFlag,
 }
 
 impl Waker {
@@ -35,13 +34,12 @@ impl Waker {
         }
         // SAFETY: the call above just made it, and nobody else has it.
         let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
-        Ok(Self(Arc::new(Inner { eventfd, sleeping: AtomicBool::new(false) })))
+        Ok(Self(Arc::new(Inner { eventfd, sleeping: SleepFlag::new() })))
     }
 
     /// Wakes the shard if it sleeps.
     pub fn wake(&self) {
-        fence(SeqCst);
-        if self.0.sleeping.swap(false, SeqCst) {
+        if self.0.sleeping.must_signal() {
             let one = 1u64.to_ne_bytes();
             // SAFETY: eight readable bytes, an open descriptor. It can fail only when the
             // counter is full, and then the shard is awake already.
@@ -51,12 +49,11 @@ impl Waker {
 
     /// Announces that the shard is about to sleep. It must look at its lanes afterwards.
     pub(super) fn announce_sleep(&self) {
-        self.0.sleeping.store(true, SeqCst);
-        fence(SeqCst);
+        self.0.sleeping.announce_sleep();
     }
 
     pub(super) fn announce_awake(&self) {
-        self.0.sleeping.store(false, SeqCst);
+        self.0.sleeping.announce_awake();
     }
 
     /// Sleeps the calling thread until there is something to do. For drivers without an

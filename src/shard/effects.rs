@@ -54,6 +54,7 @@ impl Shard {
         match action {
             Action::Send { to, text } => self.send(to, Opcode::Text, &text),
             Action::SendBinary { to, bytes } => self.send(to, Opcode::Binary, &bytes),
+            Action::Tell { route, to, message } => self.tell_peer(to, route, message),
             Action::Broker(command) => {
                 if let BrokerCommand::Push { ticket, .. } = &command {
                     self.note_push(*ticket);

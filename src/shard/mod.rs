@@ -8,7 +8,7 @@
 //!
 //! Files, downward along the data path: [`listener`], [`admission`] ▢, [`connection`] ▢,
 //! `input` (bytes to route), `effects` (actions to bytes), [`wire`] (bytes to sockets),
-//! [`broker`], and beside it `heartbeat` (deadlines), `drain`, `teardown`.
+//! [`broker`], and beside it `peers` (the other shards), `heartbeat` (deadlines), `drain`, `teardown`.
 
 pub mod admission;
 pub mod broker;
@@ -18,6 +18,7 @@ mod effects;
 mod heartbeat;
 mod input;
 pub mod listener;
+mod peers;
 mod run;
 mod teardown;
 pub mod wire;
@@ -36,6 +37,7 @@ use self::{
     broker::BrokerPort,
     connection::{Phase, Tick},
     drain::Drain,
+    peers::Peers,
     wire::Wire,
 };
 pub use self::{run::run, wire::tick_of};
@@ -47,6 +49,7 @@ use crate::{
     limits,
     metrics::{Refused, ShardMetrics},
     ring::{Event, Ring},
+    router::{Message, Router},
     tasks::{Action, Tasks, raw::RawTasks},
     ws::{CloseCode, Refusal},
 };
@@ -121,6 +124,8 @@ pub struct ShardParts {
     pub routes: Vec<Route>,
     /// What carries its tasks.
     pub broker: BrokerPort,
+    /// Its end of the lanes to the other shards.
+    pub router: Router<Message>,
     /// Who is let in.
     pub admission: Admission,
     /// What waits for the workers of each route, by its index.
@@ -138,6 +143,7 @@ pub struct Shard {
     wire: Wire,
     routes: Vec<Route>,
     broker: BrokerPort,
+    peers: Peers,
     admission: Admission,
     backlog: ShardBacklog,
     options: ShardOptions,
@@ -159,8 +165,9 @@ impl Shard {
     /// # Errors
     /// The listener could not be handed to the ring.
     pub fn new(parts: ShardParts) -> io::Result<Self> {
-        let ShardParts { mut ring, listener, routes, broker, options, shared, metrics, .. } = parts;
-        let (admission, backlog) = (parts.admission, parts.backlog);
+        let ShardParts { mut ring, listener, routes, broker, router, .. } = parts;
+        let ShardParts { admission, backlog, options, shared, metrics, .. } = parts;
+        router.attach(ring.waker().clone());
         ring.listen(listener)?;
         metrics.connections.listening.set(1);
         let wire = Wire::new(ring, metrics.clone(), options.outbox_limit_bytes, options.close_ms);
@@ -169,6 +176,7 @@ impl Shard {
             wire,
             routes,
             broker,
+            peers: Peers::new(router),
             admission,
             backlog,
             options,
@@ -194,7 +202,7 @@ impl Shard {
     fn turn(&mut self) -> io::Result<bool> {
         let mut events = std::mem::take(&mut self.events);
         self.wire.ring.turn(&mut events)?;
-        let mut busy = !events.is_empty() || self.broker.has_news();
+        let mut busy = !events.is_empty() || self.broker.has_news() || self.peers.has_news();
         if busy {
             self.read_clock();
         }
@@ -203,7 +211,9 @@ impl Shard {
         }
         self.events = events;
         self.broker.collect(&mut self.wire, self.now.ms, &mut self.broker_events);
+        busy |= self.hear_peers();
         busy |= self.carry_out();
+        self.flush_peers();
         self.broker.flush(&mut self.wire, self.now.ms);
         self.wire.flush();
         // What that brought waits here and nowhere else: nobody would wake the shard for it.

@@ -60,12 +60,14 @@ impl Shard {
             }
         }
         self.carry_out();
+        self.flush_peers();
         Ok(())
     }
 
     /// Work that does not show on the ring.
     fn has_news(&self) -> bool {
         self.broker.has_news()
+            || self.peers.has_news()
             || self.shared.ending.load(Relaxed)
             || (self.drain.is_none() && self.shared.draining.load(Relaxed))
     }

@@ -110,6 +110,7 @@ pub struct Chunks {
     /// Ordinals that were `Overdue` when the cache was last asked.
     overdue: Vec<u32>,
     unanswered: u32,
+    pushing: u32,
     text_bytes: usize,
 }
 
@@ -127,6 +128,11 @@ impl Chunks {
     /// The index after the highest one; `None` where there is no higher one.
     pub fn next_index(&self) -> Option<u32> {
         self.ordinals.last_key_value().map_or(Some(0), |(highest, _)| highest.checked_add(1))
+    }
+
+    /// Chunks that are `Pushing`.
+    pub fn pushing(&self) -> u32 {
+        self.pushing
     }
 
     /// Every chunk in the order of arrival.
@@ -153,6 +159,7 @@ impl Chunks {
             let Some(chunk) = refused else { return Taken::Repeated(ordinal) };
             (chunk.phase, chunk.sent) = (Phase::Pushing, false);
             self.unanswered += 1;
+            self.pushing += 1;
             return Taken::New(ordinal);
         }
         let ordinal = self.list.len() as u32;
@@ -162,6 +169,7 @@ impl Chunks {
         self.list.push(Chunk { index, phase: Phase::Pushing, acked: false, sent: false });
         self.ordinals.insert(index, ordinal);
         self.unanswered += 1;
+        self.pushing += 1;
         Taken::New(ordinal)
     }
 
@@ -170,6 +178,7 @@ impl Chunks {
         let chunk = self.list.get_mut(ordinal as usize)?;
         let Phase::Pushing = chunk.phase else { return None };
         chunk.phase = Phase::Queued { deadline_ms };
+        self.pushing -= 1;
         self.queued.push_back(ordinal);
         Some(chunk)
     }
@@ -179,6 +188,7 @@ impl Chunks {
         let chunk = self.list.get_mut(ordinal as usize)?;
         let Phase::Pushing = chunk.phase else { return None };
         chunk.phase = Phase::Refused;
+        self.pushing -= 1;
         self.unanswered -= 1;
         Some(chunk.index)
     }
@@ -205,6 +215,7 @@ impl Chunks {
         let error = result.error.as_deref().and_then(keep);
         chunk.phase = Phase::Answered(Answer { text, error });
         self.unanswered -= u32::from(!matches!(answered, Answered::Late(_)));
+        self.pushing -= u32::from(matches!(answered, Answered::Early(_)));
         answered
     }
 

@@ -9,13 +9,15 @@
 //! `session` decides, `chunks` remembers, `reply` and `task` write JSON; `command` and
 //! `result` read it. `retain` has what is kept beyond the next message, each with its bound:
 //! sessions without a connection (`detached`), results for clients that are behind (`flow`),
-//! and the one channel of the shard (`shared`). [`raw`] is the other dialect, beside all of
-//! that; ids, tickets, the table of sessions and [`Action`] serve both.
+//! and the one channel of the shard (`shared`). `cores` lets a session change its shard.
+//! [`raw`] is the other dialect, beside all of that; ids, tickets, the table of sessions and
+//! [`Action`] serve both.
 
 mod chunks;
 mod command;
 mod config;
 mod context;
+mod cores;
 mod detached;
 mod flow;
 mod id;
@@ -38,17 +40,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use config::TasksConfig;
+pub use cores::{Parcel, PeerMessage, Tenure};
 pub use id::{BadSessionId, OpenIds, SessionId};
 pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
 
 use crate::broker::{self, Event, Ticket};
 use crate::clock::Now;
-use crate::ids::SocketId;
+use crate::ids::{ShardId, SocketId};
 use crate::limits::{TASKS_TICK_MS, TASKS_WHEEL_SLOTS};
 use crate::metrics::ShardMetrics;
 use crate::wheel::Wheel;
 use crate::ws::CloseCode;
 use context::Context;
+use cores::{Cores, Held};
 use detached::Detached;
 use flow::Flow;
 use result::WorkerResult;
@@ -58,7 +62,7 @@ use table::{Named, Table};
 use ticket::Purpose;
 
 /// What the shard is to do. Actions are carried out in order.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Debug)]
 pub enum Action {
     /// Send a text message.
     Send {
@@ -83,6 +87,15 @@ pub enum Action {
         /// Why, for people.
         reason: &'static str,
     },
+    /// Tell another shard's part of this route.
+    Tell {
+        /// Which route.
+        route: RouteTag,
+        /// Which shard.
+        to: ShardId,
+        /// What.
+        message: PeerMessage,
+    },
     /// Submit a command.
     Broker(broker::Command),
     /// Call `on_drained` of the route when the outbox of a socket is nearly empty. Once; it
@@ -102,6 +115,8 @@ struct Connection {
     /// The one whose chunks its binary frames are.
     binary: Option<u32>,
     flow: Flow,
+    /// What it said while it waits for a session that another shard has.
+    held: Option<Box<Held>>,
     paused: bool,
     /// A `Close` went out: what it still says is not heard.
     closing: bool,
@@ -122,6 +137,8 @@ pub struct Tasks {
     /// Bytes of result texts that all sessions keep.
     text_bytes: usize,
     shared: Option<SharedChannel>,
+    /// `None` where there is one shard.
+    cores: Option<Box<Cores>>,
     wheel: Wheel,
     /// Slots whose deadline has come; kept for its allocation.
     due: Vec<u32>,
@@ -143,6 +160,7 @@ impl Tasks {
             full: HashSet::new(),
             text_bytes: 0,
             shared,
+            cores: None,
             wheel: Wheel::new(TASKS_TICK_MS, TASKS_WHEEL_SLOTS),
             due: Vec::new(),
             broker_up: true,
@@ -205,6 +223,12 @@ impl Tasks {
                     });
                     return None;
                 }
+                if let Event::Message { channel, payload } = &event
+                    && let Some(id) = id::of_channel(channel)
+                    && self.forward(id, payload, now, actions)
+                {
+                    return None;
+                }
             }
         }
         Some(event)
@@ -227,10 +251,16 @@ impl Tasks {
             self.with(slot, now, actions, Session::on_deadline);
         }
         self.due = due;
+        self.on_core_tick(now, actions);
         self.close_slow(now, actions);
         if self.broker_up {
             self.ask_for_shared(actions);
         }
+    }
+
+    /// Its own among the routes that share the broker; the same on every shard.
+    pub fn tag(&self) -> RouteTag {
+        self.route
     }
 
     /// Sessions that are open on a connection.
@@ -247,6 +277,9 @@ impl Tasks {
     /// Whether the client of a connection waits for something: a start, an answer, an end.
     pub fn has_open_work(&self, socket: SocketId) -> bool {
         let Some(connection) = self.connections.get(&socket) else { return false };
+        if connection.held.is_some() {
+            return true;
+        }
         let mut sessions = connection.sessions.iter().filter_map(|&slot| self.table.get(slot));
         sessions.any(Session::has_open_work)
     }
@@ -312,6 +345,7 @@ impl Tasks {
             self.regulate(owner, actions);
         }
         self.make_room_for_texts(actions);
+        self.after_change(slot, now, actions);
     }
 
     /// The one teardown of a session.
@@ -321,6 +355,7 @@ impl Tasks {
         if let Some(channel) = session.channel().cloned() {
             actions.push(Action::Broker(broker::Command::Unsubscribe { channel }));
         }
+        self.on_ended(slot, &session, actions);
         self.open_ids.remove(session.id());
         self.forget_detachment(session.detachment());
         let metrics = &self.metrics.tasks;
@@ -339,8 +374,8 @@ impl Tasks {
         }
     }
 
-    /// Pauses a connection with a session that has too many unanswered chunks; resumes it
-    /// when each has fewer than `inflight`. Watches one whose outbox is full. Forgets one
+    /// Pauses a connection with a session that has too many unanswered chunks, or that waits
+    /// for one; resumes it when each has fewer than `inflight`. Watches one whose outbox is full. Forgets one
     /// that has nothing left.
     fn regulate(&mut self, socket: SocketId, actions: &mut Vec<Action>) {
         let Some(connection) = self.connections.get_mut(&socket) else { return };
@@ -350,16 +385,17 @@ impl Tasks {
         if connection.closing {
             return;
         }
-        if !connection.paused && most > inflight {
+        let waits = connection.held.as_ref().is_some_and(|held| held.is_waiting());
+        if !connection.paused && (waits || most > inflight) {
             connection.paused = true;
             actions.push(Action::Pause(socket));
-        } else if connection.paused && most < inflight {
+        } else if connection.paused && !waits && most < inflight {
             connection.paused = false;
             actions.push(Action::Resume(socket));
         }
         if connection.flow.is_full() {
             self.full.insert(socket);
-        } else if connection.sessions.is_empty() {
+        } else if connection.sessions.is_empty() && connection.held.is_none() {
             self.connections.remove(&socket);
         }
     }

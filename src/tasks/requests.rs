@@ -6,7 +6,7 @@ use super::id::{BadSessionId, SessionId};
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
 use super::retain::close;
 use super::session::Session;
-use super::{Action, SESSIONS_MAX, Tasks};
+use super::{Action, SESSIONS_MAX, Tasks, Tenure};
 use crate::clock::Now;
 use crate::ids::SocketId;
 use crate::limits::TASKS_ECHO_CHARS;
@@ -27,7 +27,11 @@ impl Tasks {
             if connection.closing {
                 return;
             }
-            if let (Kind::Binary, Some(slot)) = (kind, connection.binary) {
+            if connection.held.is_some() && self.hold(from, kind, payload, actions) {
+                return;
+            }
+            let binary = self.connections.get(&from).and_then(|connection| connection.binary);
+            if let (Kind::Binary, Some(slot)) = (kind, binary) {
                 return self.with(slot, now, actions, |session, cx| {
                     session.binary_chunk(payload, cx);
                     None
@@ -69,7 +73,7 @@ impl Tasks {
         actions: &mut Vec<Action>,
     ) {
         let named = !text.is_empty();
-        let id = match if named { SessionId::parse(text) } else { Ok(SessionId::random()) } {
+        let id = match if named { SessionId::parse(text) } else { Ok(self.fresh_id()) } {
             Ok(id) => id,
             Err(BadSessionId) => {
                 let message = "session_id must be 1 to 128 of A-Z a-z 0-9 . _ : -";
@@ -80,10 +84,9 @@ impl Tasks {
             let message = "session_id is open on another route";
             return self.refuse(from, ErrorCode::BadSessionId, message, Some(&id), actions);
         }
-        let open = self.table.find(id.as_str());
+        let open = self.table.find(id.as_str()).filter(|&slot| !self.is_leaving(slot));
         if self.has_other_binary(from, open, modes) {
-            let message = "Another binary session is open on this connection";
-            return self.refuse(from, ErrorCode::BadMessage, message, Some(&id), actions);
+            return self.refuse_other_binary(from, &id, actions);
         }
         if let Some(slot) = open
             && self.table.get(slot).and_then(Session::owner) == Some(from)
@@ -105,8 +108,27 @@ impl Tasks {
             let code = ErrorCode::BrokerUnavailable;
             return self.refuse(from, code, SYSTEM_BUSY, Some(&id), actions);
         }
+        if self.cores.is_some() {
+            return self.claim(from, id, named, modes, now, actions);
+        }
+        self.open(from, id, named, modes, None, now, actions);
+    }
+
+    /// Makes a session that there is not.
+    #[expect(clippy::too_many_arguments, reason = "all that a start says, and where")]
+    pub(super) fn open(
+        &mut self,
+        from: SocketId,
+        id: SessionId,
+        named: bool,
+        modes: Modes,
+        tenure: Option<Tenure>,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        self.stop_forwarding(&id);
         self.open_ids.insert(id.clone(), self.route);
-        let slot = self.table.insert(|key| Session::new(key, id, from, named, now.ms));
+        let slot = self.table.insert(|key| Session::new(key, id, from, named, now.ms).of(tenure));
         self.connections.entry(from).or_default().sessions.push(slot);
         self.set_modes(slot, from, modes);
         self.metrics.tasks.sessions.inc();
@@ -121,6 +143,12 @@ impl Tasks {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
+        self.dispossess(slot, actions);
+        self.give_to(slot, by, modes, now, actions);
+    }
+
+    /// Takes a session from its owner, who is closed, or from nobody.
+    pub(super) fn dispossess(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let old = self.table.get(slot).and_then(Session::owner);
         if let Some((socket, connection)) =
             old.and_then(|old| self.connections.get_mut(&old).map(|connection| (old, connection)))
@@ -130,9 +158,21 @@ impl Tasks {
                 actions.push(close(socket, CloseCode::TakenOver, "session taken over"));
             }
         }
-        let Some(session) = self.table.get_mut(slot) else { return };
-        let detachment = session.attach(by);
+        let detachment = self.table.get_mut(slot).and_then(Session::release);
         self.forget_detachment(detachment);
+    }
+
+    /// Gives a session that is nobody's its owner.
+    pub(super) fn give_to(
+        &mut self,
+        slot: u32,
+        by: SocketId,
+        modes: Modes,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(session) = self.table.get_mut(slot) else { return };
+        session.attach(by);
         self.connections.entry(by).or_default().sessions.push(slot);
         self.set_modes(slot, by, modes);
         self.metrics.tasks.sessions_resumed.inc();
@@ -140,11 +180,21 @@ impl Tasks {
     }
 
     /// Whether a binary frame of `from` would be the chunk of two sessions.
-    fn has_other_binary(&self, from: SocketId, open: Option<u32>, modes: Modes) -> bool {
+    pub(super) fn has_other_binary(&self, from: SocketId, open: Option<u32>, modes: Modes) -> bool {
         let session = open.and_then(|slot| self.table.get(slot));
         let binary = modes.binary.unwrap_or_else(|| session.is_some_and(Session::is_binary));
         let other = self.connections.get(&from).and_then(|connection| connection.binary);
         binary && other.is_some() && other != open
+    }
+
+    pub(super) fn refuse_other_binary(
+        &self,
+        from: SocketId,
+        id: &SessionId,
+        actions: &mut Vec<Action>,
+    ) {
+        let message = "Another binary session is open on this connection";
+        self.refuse(from, ErrorCode::BadMessage, message, Some(id), actions);
     }
 
     fn set_modes(&mut self, slot: u32, of: SocketId, modes: Modes) {
@@ -159,7 +209,7 @@ impl Tasks {
     }
 
     /// Whether the shard can have one more session. One that is nobody's gives way.
-    fn has_room(&mut self, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn has_room(&mut self, actions: &mut Vec<Action>) -> bool {
         self.table.len() < self.sessions_per_shard() || self.end_oldest_detached(actions)
     }
 
@@ -177,7 +227,7 @@ impl Tasks {
         slot
     }
 
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         to: SocketId,
         code: ErrorCode,

@@ -17,6 +17,7 @@ impl Tasks {
     pub fn on_disconnect(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
         self.full.remove(&socket);
         let Some(connection) = self.connections.remove(&socket) else { return };
+        self.forget_held(connection.held);
         for slot in connection.sessions {
             self.detach(slot, now, actions);
         }
@@ -45,7 +46,7 @@ impl Tasks {
         }
     }
 
-    fn detach(&mut self, slot: u32, now: Now, actions: &mut Vec<Action>) {
+    pub(super) fn detach(&mut self, slot: u32, now: Now, actions: &mut Vec<Action>) {
         let resume_ms = self.config.resume_ms;
         let Some(session) = self.table.get_mut(slot).filter(|_| resume_ms > 0) else {
             return self.end(slot, End::Abandoned, actions);
@@ -147,7 +148,8 @@ impl Tasks {
                 };
                 let id = result.session_id.as_deref();
                 let Some(slot) = id.and_then(|id| self.table.find(id)) else {
-                    return Some(event);
+                    let forwarded = id.is_some_and(|id| self.forward(id, payload, now, actions));
+                    return (!forwarded).then_some(event);
                 };
                 self.with(slot, now, actions, |session, cx| session.on_result(&result, cx));
                 return None;

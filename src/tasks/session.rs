@@ -8,9 +8,11 @@
 //! a client that can be told).
 //!
 //! Here is what clients, broker and workers do to it; `lookup` has its deadlines and its
-//! reads of the cache, `resume` the change of its owner, `speech` what it tells its owner.
+//! reads of the cache, `resume` the change of its owner,
+//! `moving` that of its shard, `speech` what it tells its owner.
 
 mod lookup;
+mod moving;
 mod resume;
 mod speech;
 
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use super::chunks::{Answered, Chunks, Taken};
 use super::command::Modes;
 use super::context::Context;
+use super::cores::Tenure;
 use super::id::SessionId;
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
 use super::result::WorkerResult;
@@ -70,6 +73,10 @@ pub struct Session {
     /// life of it, and nobody has read them yet.
     to_recover: bool,
     armed_ms: Option<u64>,
+    /// Under which this shard owns it, where there are others.
+    tenure: Option<Tenure>,
+    /// It came from another shard, and has not read the cache since.
+    has_moved: bool,
 }
 
 impl Session {
@@ -93,6 +100,8 @@ impl Session {
             lookup: None,
             to_recover: named,
             armed_ms: None,
+            tenure: None,
+            has_moved: false,
         }
     }
 
@@ -223,7 +232,7 @@ impl Session {
             self.look_up(cx);
             return None;
         }
-        if self.to_recover {
+        if std::mem::take(&mut self.has_moved) || self.to_recover {
             self.look_up(cx);
         }
         // Where the next binary frame belongs is known when the cache has been read.

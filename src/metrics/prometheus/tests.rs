@@ -145,6 +145,11 @@ fn no_two_families_read_the_same_value() {
         &b.up,
         &b.subscriptions,
         &b.pending_bytes,
+        &t.claims,
+        &t.directory,
+        &t.forwards,
+        &t.held_bytes,
+        &metrics.router.waiting,
     ];
     let counters = [
         &c.accepted,
@@ -174,6 +179,13 @@ fn no_two_families_read_the_same_value() {
         &r.parks,
         &r.buffer_waits,
         &r.overflows,
+        &metrics.router.wakes,
+        &metrics.router.undelivered,
+        &t.claims_timed_out,
+        &t.sessions_moved_in,
+        &t.sessions_moved_out,
+        &t.forwards_refused,
+        &t.results_forwarded,
     ];
     (1..).zip(gauges).for_each(|(value, gauge)| gauge.set(value));
     (101..).zip(counters).for_each(|(value, counter)| counter.add(value));

@@ -24,10 +24,16 @@ impl Session {
         self.owed.clear();
     }
 
-    /// From now on `owner` owns it. What it was before, if nobody's.
-    pub fn attach(&mut self, owner: SocketId) -> Option<Detachment> {
-        self.owner = Some(owner);
+    /// From now on it is nobody's. What it was before, if nobody's already.
+    pub fn release(&mut self) -> Option<Detachment> {
+        self.owner = None;
+        self.owed.clear();
         self.detachment.take()
+    }
+
+    /// From now on `owner` owns it, which was nobody's.
+    pub fn attach(&mut self, owner: SocketId) {
+        self.owner = Some(owner);
     }
 
     /// Since when it is nobody's.

@@ -1,6 +1,7 @@
 //! The route as a whole, in a world of clients, a broker and workers that a test drives.
 
 mod binary;
+mod cores;
 mod faults;
 mod per_shard;
 mod properties;
@@ -43,6 +44,8 @@ pub struct World {
     /// Messages to clients since they were last taken.
     pub sent: Vec<(SocketId, Value)>,
     pub closed: Vec<(SocketId, CloseCode)>,
+    /// Told to other shards, not yet on its way.
+    pub told: Vec<(ShardId, PeerMessage)>,
     pub paused: BTreeSet<SocketId>,
     /// Whose outbox the route wants to know empty.
     pub awaiting: BTreeSet<SocketId>,
@@ -67,6 +70,7 @@ impl World {
             refuse_with: None,
             sent: Vec::new(),
             closed: Vec::new(),
+            told: Vec::new(),
             paused: BTreeSet::new(),
             awaiting: BTreeSet::new(),
             clients_read: true,
@@ -234,7 +238,7 @@ impl World {
         its.into_iter().map(|(_, message)| message).collect()
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>) {
+    pub fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Send { to, text } => {
@@ -244,6 +248,7 @@ impl World {
                 }
                 Action::SendBinary { .. } => panic!("this dialect has text only"),
                 Action::Close { socket, code, .. } => self.closed.push((socket, code)),
+                Action::Tell { to, message, .. } => self.told.push((to, message)),
                 Action::Broker(command) => {
                     self.subscribes += usize::from(matches!(command, Ask::Subscribe { .. }));
                     self.submitted.push_back(command);
@@ -276,6 +281,7 @@ impl World {
         let metrics = &self.metrics.tasks;
         let gauges = [&metrics.sessions, &metrics.sessions_detached, &metrics.text_bytes];
         assert_eq!(gauges.map(|gauge| gauge.get()), [0, 0, 0]);
+        assert!(self.told.is_empty());
         let mut due = Vec::new();
         self.tasks.wheel.expire(u64::MAX, &mut due);
         assert!(due.is_empty(), "a deadline of nobody");

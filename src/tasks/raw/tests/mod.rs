@@ -194,6 +194,7 @@ impl World {
                 Action::AwaitDrain(socket) => {
                     assert!(self.awaited.insert(socket), "asked twice");
                 }
+                Action::Tell { .. } => panic!("a raw session stays on its shard"),
                 Action::Pause(socket) => assert!(self.paused.insert(socket), "paused twice"),
                 Action::Resume(socket) => assert!(self.paused.remove(&socket), "not paused"),
             }

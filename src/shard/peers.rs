@@ -1,0 +1,187 @@
+//! A shard's way to the other shards: what is told them, and what they tell.
+//!
+//! What finds its lane full waits here, in its order, and is tried again in every turn.
+
+use std::collections::VecDeque;
+
+use super::{Handler, Shard};
+use crate::{
+    ids::ShardId,
+    limits::ROUTER_WAITING,
+    router::{Message, Router, Unsent},
+    tasks::{PeerMessage, RouteTag},
+};
+
+/// The router, and what waits for it.
+pub struct Peers {
+    router: Router<Message>,
+    /// By peer.
+    waiting: Vec<VecDeque<Message>>,
+    waits: usize,
+    /// Kept for its allocation.
+    inbox: Vec<Message>,
+}
+
+impl Peers {
+    /// Nothing waits.
+    pub fn new(router: Router<Message>) -> Self {
+        let waiting = (0..router.shards()).map(|_| VecDeque::new()).collect();
+        Self { router, waiting, waits: 0, inbox: Vec::new() }
+    }
+
+    /// Whether peers have told something.
+    pub fn has_news(&self) -> bool {
+        self.router.has_news()
+    }
+
+    /// Tells a peer.
+    ///
+    /// # Errors
+    /// Gives the message back: the peer has ended, or too much waits for it and this need
+    /// not.
+    fn tell(&mut self, to: ShardId, message: Message) -> Result<(), Message> {
+        let Some(waiting) = self.waiting.get_mut(to.index()) else { return Err(message) };
+        let unsent = if waiting.is_empty() {
+            let lane = message.lane();
+            self.router.send(to, lane, message)
+        } else {
+            Err(Unsent::Full(message))
+        };
+        match unsent {
+            Ok(()) => Ok(()),
+            Err(Unsent::Gone(message)) => Err(message),
+            Err(Unsent::Full(message)) if waiting.len() >= ROUTER_WAITING && can_fail(&message) => {
+                Err(message)
+            }
+            Err(Unsent::Full(message)) => {
+                waiting.push_back(message);
+                self.waits += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// The end of a turn: what waits is tried again, and peers are told of what was sent.
+    fn flush(&mut self) -> usize {
+        let (mut gone, waits) = (0, self.waits > 0);
+        for (to, waiting) in self.waiting.iter_mut().enumerate().filter(|_| waits) {
+            while let Some(message) = waiting.pop_front() {
+                let lane = message.lane();
+                match self.router.send(ShardId(to as u16), lane, message) {
+                    Ok(()) => self.waits -= 1,
+                    Err(Unsent::Full(message)) => {
+                        waiting.push_front(message);
+                        break;
+                    }
+                    Err(Unsent::Gone(_)) => {
+                        self.waits -= 1;
+                        gone += 1;
+                    }
+                }
+            }
+        }
+        self.router.flush();
+        gone
+    }
+}
+
+/// A claim can be refused, and a result is in the workers' cache as well. All else is an
+/// answer that somebody waits for, or the end of a session that its home has to hear of.
+fn can_fail(message: &Message) -> bool {
+    match message {
+        Message::Tasks(_, message) => {
+            matches!(message, PeerMessage::Claim { .. } | PeerMessage::Result { .. })
+        }
+    }
+}
+
+impl Shard {
+    /// Takes what other shards have sent. `true`: there was something.
+    pub(super) fn hear_peers(&mut self) -> bool {
+        let mut inbox = std::mem::take(&mut self.peers.inbox);
+        self.peers.router.collect(&mut inbox);
+        let any = !inbox.is_empty();
+        for message in inbox.drain(..) {
+            match message {
+                Message::Tasks(tag, message) => self.hear_peer(tag, message),
+            }
+        }
+        self.peers.inbox = inbox;
+        any
+    }
+
+    fn hear_peer(&mut self, tag: RouteTag, message: PeerMessage) {
+        for route in &mut self.routes {
+            if let Handler::Tasks(tasks) = &mut route.handler
+                && tasks.tag() == tag
+            {
+                return tasks.on_peer(message, self.now, &mut self.actions);
+            }
+        }
+    }
+
+    pub(super) fn tell_peer(&mut self, to: ShardId, tag: RouteTag, message: PeerMessage) {
+        let Err(unsent) = self.peers.tell(to, Message::Tasks(tag, message)) else { return };
+        self.metrics.router.undelivered.inc();
+        let Message::Tasks(tag, message) = unsent;
+        for route in &mut self.routes {
+            if let Handler::Tasks(tasks) = &mut route.handler
+                && tasks.tag() == tag
+            {
+                return tasks.on_unsent(message, self.now, &mut self.actions);
+            }
+        }
+    }
+
+    pub(super) fn flush_peers(&mut self) {
+        let gone = self.peers.flush();
+        self.metrics.router.undelivered.add(gone as u64);
+        self.metrics.router.waiting.set(self.peers.waits as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        limits::ROUTER_PLACES,
+        metrics::ShardMetrics,
+        tasks::{SessionId, Tenure},
+    };
+
+    fn vacant(number: u64) -> Message {
+        let tenure = Tenure { shard: ShardId(1), number };
+        Message::Tasks(RouteTag::new(0).unwrap(), PeerMessage::Vacant { tenure })
+    }
+
+    #[test]
+    fn what_finds_its_lane_full_waits_in_order_and_claims_are_refused_in_time() {
+        let metrics: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
+        let mut routers = Router::mesh(&metrics).into_iter();
+        let mut here = Peers::new(routers.next().unwrap());
+        let mut there = routers.next().unwrap();
+        let count = (ROUTER_PLACES + ROUTER_WAITING) as u64;
+        for number in 0..count {
+            assert!(here.tell(ShardId(1), vacant(number)).is_ok());
+        }
+        let (id, tenure) = (SessionId::random(), Tenure { shard: ShardId(0), number: 1 });
+        let claim = Message::Tasks(RouteTag::new(0).unwrap(), PeerMessage::Claim { id, tenure });
+        assert!(here.tell(ShardId(1), claim).is_err(), "its client is told");
+        assert!(here.tell(ShardId(1), vacant(count)).is_ok(), "somebody waits for it");
+        let (mut next, mut messages) = (0, Vec::new());
+        while next <= count {
+            assert_eq!(here.flush(), 0);
+            there.collect(&mut messages);
+            for Message::Tasks(_, message) in messages.drain(..) {
+                let PeerMessage::Vacant { tenure } = message else { panic!("{message:?}") };
+                assert_eq!(tenure.number, next);
+                next += 1;
+            }
+        }
+        assert_eq!(here.waits, 0);
+        drop(there);
+        assert!(here.tell(ShardId(1), vacant(0)).is_err(), "nobody is there");
+    }
+}
