@@ -3,11 +3,12 @@
 //! What `serve` and `demo` run, and what the tests start in their own process. Nothing of
 //! the data path is here.
 
+mod problem;
 mod queues;
 mod raw;
 
 use std::{
-    fmt, io,
+    io,
     net::SocketAddr,
     os::fd::OwnedFd,
     sync::{
@@ -19,6 +20,8 @@ use std::{
 
 use crossbeam_channel::{self as channel, Receiver, Sender};
 
+pub use self::problem::StartError;
+use self::problem::{listen_problem, shard_problem};
 use crate::{
     admin::{self, Admin, AdminState},
     backlog::{GateConfig, Marks, NodeBacklog, ShardBacklog},
@@ -67,18 +70,6 @@ struct Embedded {
     stop: Arc<AtomicBool>,
     workers: Vec<JoinHandle<Tally>>,
 }
-
-/// Why a gateway did not start. The text names the option, the value and the fix.
-#[derive(Debug)]
-pub struct StartError(String);
-
-impl fmt::Display for StartError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for StartError {}
 
 impl Gateway {
     /// Starts everything; when it returns, clients can connect. `config_json`: what the
@@ -478,34 +469,4 @@ fn bounded(count: usize) -> u32 {
 fn share(config: &Config, index: usize) -> u32 {
     let (rate, shards) = (config.limits.accepts_per_second, config.cores.len());
     (rate / shards + usize::from(index < rate % shards)).max(1) as u32
-}
-
-fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
-    let fix = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program has the port; end it, or choose another with `listen`"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE; grant it, or choose another port"
-        }
-        io::ErrorKind::AddrNotAvailable => "no interface has this address; choose one that has",
-        _ => "choose an address of this machine",
-    };
-    format!("listen = {address}: {error}: {fix}")
-}
-
-fn shard_problem(core: usize, error: &io::Error) -> String {
-    let fix = match error.raw_os_error() {
-        Some(libc::EPERM | libc::EACCES) => {
-            "io_uring is forbidden here: set sysctl kernel.io_uring_disabled=0, and allow \
-             io_uring_setup in the seccomp filter of the container"
-        }
-        Some(libc::ENOSYS | libc::EINVAL) => {
-            "the kernel is too old for this use of io_uring: Linux 6.1 or newer is needed"
-        }
-        Some(libc::ENOMEM) => "not enough lockable memory: raise LimitMEMLOCK (ulimit -l)",
-        Some(libc::EMFILE) => "no descriptors left: raise LimitNOFILE (ulimit -n)",
-        _ => "check `cores` against the cores that this process may use",
-    };
-    format!("core {core}: {error}: {fix}")
 }

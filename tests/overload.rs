@@ -301,7 +301,7 @@ fn a_queue_that_cannot_be_read_is_counted() {
 #[test]
 fn without_a_live_worker_nobody_is_let_in_where_one_is_required() {
     let file = format!(
-        "[[route]]\npath = \"{ASR}\"\nkind = \"tasks\"\nqueue = {{ mode = \"stream\" }}\n\
+        "[[route]]\npath = \"{ASR}\"\nkind = \"tasks\"\nresume_ms = 0\nqueue = {{ mode = \"stream\" }}\n\
          require_workers = true\n"
     );
     let stage = RedisStage::without_worker("0,1", &[], Some(&file));
@@ -360,7 +360,7 @@ fn the_embedded_broker_has_the_gate_too() {
 
 fn route(high: u64, low: u64) -> String {
     format!(
-        "[[route]]\npath = \"{ASR}\"\nkind = \"tasks\"\nqueue_high = {high}\nqueue_low = {low}\n\
+        "[[route]]\npath = \"{ASR}\"\nkind = \"tasks\"\nresume_ms = 0\nqueue_high = {high}\nqueue_low = {low}\n\
          chunk_deadline = \"{CHUNK_DEADLINE_MS}ms\"\nfinish_deadline = \"{CHUNK_DEADLINE_MS}ms\"\n"
     )
 }

@@ -25,6 +25,7 @@ const STREAM: &str = r#"
     [[route]]
     path = "/ws/asr"
     kind = "tasks"
+    resume_ms = 0
     queue = { mode = "stream", claim_idle = "200ms" }
 "#;
 
