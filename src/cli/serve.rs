@@ -1,6 +1,6 @@
 //! `ringgate serve`: the gateway.
 
-use std::{io, thread};
+use std::thread;
 
 use clap::Args;
 use signal_hook::{
@@ -26,9 +26,15 @@ pub struct ServeArgs {
 pub fn run(args: &ServeArgs) -> Result<(), Error> {
     let mut effective = args.settings.load()?;
     super::start_log::start(&effective);
+    let signals = signals()?;
     let gateway = start(&mut effective)?;
     let reloading = Reloading::new(args.settings.clone(), effective, gateway.reloader());
-    wait(gateway, reloading)
+    wait(gateway, reloading, signals)
+}
+
+/// Listens for signals from now on, so that none that comes during the start ends the process.
+pub(super) fn signals() -> Result<Signals, Error> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| Error::Failed(error.to_string()))
 }
 
 /// Starts the gateway and says where it is. `effective` may be lowered to what the host has.
@@ -57,9 +63,11 @@ pub(super) fn start(effective: &mut Effective) -> Result<Gateway, Error> {
 
 /// Waits for the gateway to end; the first SIGTERM or SIGINT drains it, the second ends it;
 /// SIGHUP reads the settings again.
-pub(super) fn wait(gateway: Gateway, mut reloading: Reloading) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::Failed(error.to_string());
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+pub(super) fn wait(
+    gateway: Gateway,
+    mut reloading: Reloading,
+    mut signals: Signals,
+) -> Result<(), Error> {
     let handle = signals.handle();
     log::info!("signals: SIGTERM drains, SIGHUP reads the settings again");
     let ender = gateway.ender();
@@ -76,7 +84,7 @@ pub(super) fn wait(gateway: Gateway, mut reloading: Reloading) -> Result<(), Err
             }
         }
     });
-    let outcome = gateway.wait().map_err(failed);
+    let outcome = gateway.wait().map_err(|error| Error::Failed(error.to_string()));
     handle.close();
     let _ = listener.join();
     log::info!("ended");
