@@ -4,11 +4,16 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
-use std::process::Command;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    process::Command,
+};
 
+use ringgate::metrics::Refused;
 use serde_json::Value;
 use support::{
-    client::{Client, silence},
+    client::{Client, PATIENCE, silence},
     gateway::{TestGateway, http_get},
     process::Process,
     redis::RedisServer,
@@ -120,6 +125,30 @@ fn fault_5_a_worker_on_another_queue_leaves_the_gateway_not_ready() {
     Client::connect(gateway.address, "/ws/asr").close();
 }
 
+/// Fault 13: health checks counted against the connection limit and got 503 when full. Here
+/// every place is taken, and so many are asked at once that they would not fit either.
+#[test]
+fn fault_13_health_is_answered_while_every_place_is_taken() {
+    let flags = [("connections", "2"), ("echo", ECHO)];
+    let gateway = TestGateway::start("0", &flags);
+    let inside = [Client::connect(gateway.address, ECHO), Client::connect(gateway.address, ECHO)];
+    assert!(Client::try_connect(gateway.address, ECHO).is_err());
+    let checks: Vec<_> = (0..50).map(|_| TcpStream::connect(gateway.address).unwrap()).collect();
+    gateway.until("all at once", |g| g.sum(|m| m.connections.handshaking.get()) == 50);
+    for mut check in checks {
+        check.set_read_timeout(Some(PATIENCE)).unwrap();
+        check.write_all(b"GET /healthz HTTP/1.1\r\nHost: test\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        check.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    assert!(gateway.admin_get("/readyz").0.contains(" 200 "));
+    let refused = |reason| gateway.sum(|m| m.connections.refused(reason).get());
+    assert_eq!(Refused::ALL.map(refused).iter().sum::<u64>(), 1, "the third client alone");
+    inside.into_iter().for_each(Client::close);
+    gateway.until_quiet();
+}
+
 /// Fault 11: a malformed result killed the process, which here runs with everything that a
 /// release has (panics included) and goes on.
 #[test]
@@ -127,7 +156,7 @@ fn fault_11_malformed_results_leave_the_process_alone() {
     let redis = RedisServer::start();
     let (mut process, address, admin) = Process::serve(&["--redis", &redis.url()]);
     let up = |admin| http_get(admin, "/readyz").0.contains(" 200 ");
-    let deadline = std::time::Instant::now() + support::client::PATIENCE;
+    let deadline = std::time::Instant::now() + PATIENCE;
     while !up(admin) {
         assert!(std::time::Instant::now() < deadline, "never ready");
         std::thread::park_timeout(std::time::Duration::from_millis(20));

@@ -128,6 +128,18 @@ fn an_origin_is_added_and_taken_away() {
 }
 
 #[test]
+fn a_lower_accept_rate_holds_at_once() {
+    let mut stage = Stage::start("", &[]);
+    let connect = |stage: &Stage| Client::try_connect(stage.address, ECHO);
+    assert!((0..20).all(|_| connect(&stage).is_ok()));
+    stage.reload("[limits]\naccepts_per_second = 1\n", "settings applied");
+    // One a second and shard, and one at once.
+    let refused: Vec<_> = (0..20).filter_map(|_| connect(&stage).err()).collect();
+    assert!(refused.len() >= 10, "{} refused", refused.len());
+    assert!(refused.iter().all(|r| r.body["code"] == "accept_rate"), "{refused:?}");
+}
+
+#[test]
 fn bounds_of_messages_hold_for_connections_that_are_open() {
     let mut stage = Stage::start("[limits]\nmessage_bytes = \"1MiB\"\n", &[]);
     let mut old = Client::connect(stage.address, ECHO);
