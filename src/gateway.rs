@@ -3,16 +3,18 @@
 //! What `serve` and `demo` run, and what the tests start in their own process. Nothing of
 //! the data path is here.
 
-mod problem;
+mod problems;
 mod queues;
 mod raw;
+pub mod reload;
+mod shares;
 
 use std::{
     io,
     net::SocketAddr,
     os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread::JoinHandle,
@@ -20,8 +22,7 @@ use std::{
 
 use crossbeam_channel::{self as channel, Receiver, Sender};
 
-pub use self::problem::StartError;
-use self::problem::{listen_problem, shard_problem};
+pub use self::problems::StartError;
 use crate::{
     admin::{self, Admin, AdminState},
     backlog::{GateConfig, Marks, NodeBacklog, ShardBacklog},
@@ -37,8 +38,8 @@ use crate::{
     router::{Message, Router},
     rt,
     shard::{
-        Handler, Route, Shard, ShardOptions, ShardParts, Shared, admission::Admission,
-        admission::Places, broker::BrokerPort, listener,
+        Handler, Route, Shard, ShardParts, Shared, admission::Admission, admission::Places,
+        broker::BrokerPort, listener, reload::Reload,
     },
     tasks::{OpenIds, RouteTag, Tasks, TasksConfig, raw::RawTasks},
     worker::{self, Tally, WorkOptions},
@@ -52,6 +53,9 @@ pub struct Gateway {
     wakers: Vec<Waker>,
     metrics: Vec<Arc<ShardMetrics>>,
     backlog: Arc<NodeBacklog>,
+    places: Arc<Places>,
+    reloads: Vec<Sender<Reload>>,
+    config_json: Arc<Mutex<String>>,
     shards: Vec<JoinHandle<()>>,
     ended: Receiver<(usize, io::Result<()>)>,
     admin: Option<Admin>,
@@ -80,7 +84,7 @@ impl Gateway {
     pub fn start(config: &Config, config_json: String) -> Result<Self, StartError> {
         let count = config.cores.len();
         let (listeners, address) = listener::bind_all(config.listen, count)
-            .map_err(|error| StartError(listen_problem(config.listen, &error)))?;
+            .map_err(|error| StartError(problems::listen(config.listen, &error)))?;
         let shared = Shared {
             draining: Arc::new(AtomicBool::new(false)),
             ending: Arc::new(AtomicBool::new(false)),
@@ -106,12 +110,17 @@ impl Gateway {
             wakers: Vec::new(),
             metrics,
             backlog,
+            places,
+            reloads: Vec::new(),
+            config_json: Arc::new(Mutex::new(config_json)),
             shards: Vec::new(),
             ended,
             admin: None,
             embedded,
         };
         for (index, listener) in listeners.into_iter().enumerate() {
+            let (reload, reloads) = channel::bounded(1);
+            gateway.reloads.push(reload);
             let seed = ShardSeed {
                 node,
                 index,
@@ -120,9 +129,13 @@ impl Gateway {
                 router: routers.next().expect("one for each shard"),
                 target: target.clone(),
                 embedded: gateway.embedded.as_ref().map(|embedded| embedded.broker.clone()),
-                admission: Admission::new(places.clone(), share(config, index)),
+                admission: Admission::new(
+                    gateway.places.clone(),
+                    shares::upgrades_per_second(config, index),
+                ),
                 backlog: gateway.backlog.of_shard(index),
                 metrics: gateway.metrics[index].clone(),
+                reloads,
                 shared: gateway.shared.clone(),
                 config: config.clone(),
             };
@@ -131,7 +144,7 @@ impl Gateway {
                 return Err(error);
             }
         }
-        gateway.start_admin(config, config_json)?;
+        gateway.start_admin(config)?;
         Ok(gateway)
     }
 
@@ -143,7 +156,7 @@ impl Gateway {
         let (index, core) = (seed.index, seed.core);
         let (started_sender, started) = channel::bounded(1);
         let name = format!("ringgate-{index}");
-        let problem = |error: &io::Error| StartError(shard_problem(core, error));
+        let problem = |error: &io::Error| StartError(problems::shard(core, error));
         let handle = rt::spawn_pinned(core, &name, move || async move {
             let shard = seed.grow();
             let shard = match shard {
@@ -180,7 +193,7 @@ impl Gateway {
         }
     }
 
-    fn start_admin(&mut self, config: &Config, config_json: String) -> Result<(), StartError> {
+    fn start_admin(&mut self, config: &Config) -> Result<(), StartError> {
         let Some(listen) = config.admin else { return Ok(()) };
         let ender = self.ender();
         let state = AdminState {
@@ -189,7 +202,8 @@ impl Gateway {
             backlog: self.backlog.clone(),
             clock: self.shared.clock,
             draining: self.shared.draining.clone(),
-            config_json,
+            config_json: self.config_json.clone(),
+            embedded: self.embedded.as_ref().map(|embedded| embedded.broker.counts()),
             on_drain: Box::new(move || ender.drain()),
         };
         let admin = admin::start(listen, state).map_err(|error| {
@@ -315,6 +329,7 @@ struct ShardSeed {
     admission: Admission,
     backlog: ShardBacklog,
     metrics: Arc<ShardMetrics>,
+    reloads: Receiver<Reload>,
     shared: Shared,
     config: Config,
 }
@@ -330,7 +345,8 @@ impl ShardSeed {
         };
         let ring = Ring::new(&ring_options, self.metrics.clone())?;
         let waker = ring.waker().clone();
-        let (broker, routes, options) = (self.broker(&waker), self.routes(), self.options());
+        let (broker, routes, options) =
+            (self.broker(&waker), self.routes(), shares::options(&self.config));
         let shard = Shard::new(ShardParts {
             ring,
             listener: self.listener,
@@ -340,6 +356,7 @@ impl ShardSeed {
             admission: self.admission,
             backlog: self.backlog,
             options,
+            reloads: self.reloads,
             shared: self.shared,
             metrics: self.metrics,
         })?;
@@ -348,8 +365,10 @@ impl ShardSeed {
 
     fn broker(&self, waker: &Waker) -> BrokerPort {
         if let Some(target) = &self.target {
-            let limits =
-                LinkLimits { pending_bytes: self.pending_bytes(), ..LinkLimits::default() };
+            let limits = LinkLimits {
+                pending_bytes: shares::pending_bytes(&self.config),
+                ..LinkLimits::default()
+            };
             let name = format!("ringgate-{}-{}", std::process::id(), self.index);
             let seed = u64::from(std::process::id()) << 16 | self.index as u64;
             // One shard looks after the streams for all.
@@ -362,7 +381,7 @@ impl ShardSeed {
         let embedded = self.embedded.as_ref().expect("a shard has Redis or the embedded broker");
         let waker = waker.clone();
         let wake = Arc::new(move || waker.wake());
-        let port = embedded.attach(wake, self.pending_bytes(), self.metrics.clone());
+        let port = embedded.attach(wake, shares::pending_bytes(&self.config), self.metrics.clone());
         BrokerPort::Embedded(Box::new(port))
     }
 
@@ -371,10 +390,6 @@ impl ShardSeed {
     fn expected_sockets(&self) -> u32 {
         let share = self.config.limits.connections / self.config.cores.len();
         u32::try_from(share + share / 4 + 1024).unwrap_or(u32::MAX)
-    }
-
-    fn pending_bytes(&self) -> usize {
-        self.config.limits.broker_pending_bytes / self.config.cores.len()
     }
 
     fn routes(&self) -> Vec<Route> {
@@ -429,24 +444,6 @@ impl ShardSeed {
             merge_separator: route.merge_separator.clone(),
         }
     }
-
-    fn options(&self) -> ShardOptions {
-        let (limits, timing, shards) =
-            (&self.config.limits, &self.config.timing, self.config.cores.len());
-        ShardOptions {
-            message_limit_bytes: limits.message_bytes,
-            outbox_limit_bytes: limits.outbox_bytes,
-            held_limit_bytes: limits.held_bytes / shards,
-            handshakes_max: (limits.handshakes / shards).max(1) as u64,
-            handshake_ms: timing.handshake_ms,
-            ping_ms: timing.ping_ms,
-            idle_ms: timing.idle_ms,
-            close_ms: timing.close_ms,
-            drain_ms: timing.drain_ms,
-            spin_us: self.config.ring.spin_us,
-            origins: self.config.origins.clone(),
-        }
-    }
 }
 
 /// What a route asks of admission by the depth of its queue, if it has one.
@@ -463,10 +460,4 @@ fn gate_config(route: &config::Route) -> Option<GateConfig> {
 /// Past the tables' own bounds, which are far below this, a larger number means the same.
 fn bounded(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// One shard's part of the accept rate; the first ones carry the remainder.
-fn share(config: &Config, index: usize) -> u32 {
-    let (rate, shards) = (config.limits.accepts_per_second, config.cores.len());
-    (rate / shards + usize::from(index < rate % shards)).max(1) as u32
 }

@@ -14,8 +14,7 @@ const DESCRIPTORS_OF_PROCESS: u64 = 128;
 /// fits `limits.connections` under them.
 ///
 /// # Errors
-/// `limits.connections` was set by someone, and does not fit: a promise that can't be
-/// kept. A default that doesn't fit is lowered, with a warning.
+/// As [`fit`].
 pub fn prepare(effective: &mut Effective) -> Result<(), String> {
     let descriptors = raise_descriptors();
     let memlock = getrlimit(Resource::Memlock);
@@ -26,8 +25,18 @@ pub fn prepare(effective: &mut Effective) -> Result<(), String> {
         shown(descriptors.maximum),
         shown(memlock.current),
     );
+    fit(effective)
+}
+
+/// Fits `limits.connections` under the descriptors that the process has.
+///
+/// # Errors
+/// `limits.connections` was set by someone, and does not fit: a promise that can't be
+/// kept. A default that doesn't fit is lowered, with a warning.
+pub fn fit(effective: &mut Effective) -> Result<(), String> {
+    let descriptors = getrlimit(Resource::Nofile);
     let is_default = effective.source("limits.connections") == Some(&Source::Default);
-    let config = &mut effective.config;
+    let config = &effective.config;
     let room = room(descriptors.current, config.cores.len());
     if config.limits.connections as u64 <= room {
         return Ok(());
@@ -44,7 +53,7 @@ pub fn prepare(effective: &mut Effective) -> Result<(), String> {
         return Err(problem);
     }
     log::warn!("{problem}; going on with {room}");
-    config.limits.connections = room as usize;
+    effective.lower_connections(room as usize);
     Ok(())
 }
 

@@ -311,3 +311,9 @@ pub const ROUTER_LANE_PLACES_MIN: usize = 64;
 /// Messages that a shard takes out of its lanes of one kind in one turn; the rest is for the
 /// next, so that its own sockets are not kept waiting.
 pub const ROUTER_BATCH: usize = 1024;
+
+// --- Reload
+
+/// How long the shards may take to put new settings in force: they look on their next tick,
+/// and one that stood still for longer is reported.
+pub const RELOAD_MS: u64 = 20 * TICK_MS;

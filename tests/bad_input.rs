@@ -354,3 +354,57 @@ fn results_that_are_none() {
     client.close();
     stage.gateway.until_quiet();
 }
+
+/// With one channel for all sessions of a shard a result names its session, which may be
+/// anybody's, and any of these would reach the route.
+#[test]
+fn results_for_sessions_that_are_not_there() {
+    let file = "[[route]]\npath = \"/ws/asr\"\nkind = \"tasks\"\nresults = \"per-shard\"\n";
+    let stage = RedisStage::without_worker("0", &[], Some(file));
+    let mut redis = stage.commands();
+    let mut client = Client::connect(stage.gateway.address, ASR);
+    for session in ["over", "s"] {
+        client.start(session);
+        client.chunk(session, 0, &silence(1));
+        assert_eq!(client.receive()["status"], "received");
+    }
+    let task: String = redis::cmd("LPOP").arg("asr_chunk_queue").query(&mut redis).unwrap();
+    let task: Value = serde_json::from_str(&task).expect("JSON");
+    let channel = task["reply_to"].as_str().expect("a channel").to_owned();
+    let mut say = |payload: &[u8]| {
+        let heard: u64 =
+            redis::cmd("PUBLISH").arg(&channel).arg(payload).query(&mut redis).unwrap();
+        assert_eq!(heard, 1);
+    };
+    let of = |session: &str, index: u64| {
+        json!({"session_id": session, "chunk_index": index, "text": "hm", "error": ""}).to_string()
+    };
+    say(of("over", 0).as_bytes());
+    assert_eq!(client.receive()["text"], "hm");
+    client.finish("over");
+    assert_eq!(client.until_final().1["complete"], true);
+
+    let orphans = [of("over", 0), of("nobody", 0), of("../s", 0), of("", 0), of("s", 7)];
+    orphans.iter().for_each(|payload| say(payload.as_bytes()));
+    let huge = of(&"x".repeat(4 << 20), 0);
+    say(huge.as_bytes());
+    let malformed: [&[u8]; 3] = [
+        b"{\"session_id\":\"s\",\"chunk_index\":0,\"text\":\"\xff\"}",
+        b"{\"session_id\":7,\"chunk_index\":0,\"text\":\"x\"}",
+        b"{\"session_id\":\"s\"}",
+    ];
+    malformed.iter().for_each(|payload| say(payload));
+    say(of("s", 0).as_bytes());
+    say(of("s", 0).as_bytes());
+    assert_eq!(client.receive()["session_id"], "s", "and nothing before it");
+    let count = |value: fn(&ringgate::metrics::ShardMetrics) -> u64| stage.gateway.sum(value);
+    stage.gateway.until("the second", |g| g.sum(|m| m.tasks.results.duplicate.get()) == 1);
+    assert_eq!(count(|m| m.tasks.results.orphaned.get()), orphans.len() as u64 + 1);
+    assert_eq!(count(|m| m.tasks.results.malformed.get()), malformed.len() as u64);
+    assert_eq!(count(|m| m.tasks.results.delivered.get()), 2);
+    client.finish("s");
+    let (between, last) = client.until_final();
+    assert_eq!((between.len(), &last["text"]), (0, &json!("hm")));
+    client.close();
+    stage.gateway.until_quiet();
+}

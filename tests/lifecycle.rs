@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringgate::metrics::Refused;
+use ringgate::{metrics::Refused, ws::CloseCode};
 use serde_json::json;
 use socket2::{Domain, SockRef, Socket, Type};
 use support::{
@@ -119,7 +119,18 @@ fn a_close_frame_is_a_way_out() {
         assert!(rest.ends_with(&[0x88, 2, 0x03, 0xe8]), "answered");
     });
     exit("close without a code", 1005, |g| say_close(&mut entangled(g.address), b""));
-    exit("close 3000", 0, |g| say_close(&mut entangled(g.address), &3000u16.to_be_bytes()));
+    // Its own codes, and those that are the gateway's to say, come back as they are.
+    for own in [3000u16, 4008, 4999] {
+        exit(&format!("close {own}"), 0, |g| {
+            let mut peer = entangled(g.address);
+            say_close(&mut peer, &own.to_be_bytes());
+            let mut rest = Vec::new();
+            peer.read_to_end(&mut rest).unwrap();
+            assert!(rest.ends_with(&[&[0x88, 2][..], &own.to_be_bytes()].concat()), "{rest:?}");
+            let counted = |code: CloseCode| g.sum(|m| m.connections.closed(code).get());
+            g.until("it is counted", |_| counted(CloseCode::Application) == 1);
+        });
+    }
 }
 
 #[test]
@@ -137,8 +148,9 @@ fn fin_and_reset_are_ways_out() {
     });
 }
 
+/// Fault 6: vanished clients stayed as zombies. Nothing is heard of this one, not even a FIN.
 #[test]
-fn silence_is_a_way_out() {
+fn fault_6_a_client_that_vanished_is_torn_down_and_counted() {
     exit("idle", 4010, |g| {
         let peer = entangled(g.address);
         g.until("it is gone", |g| !g.closed().is_empty());

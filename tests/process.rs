@@ -4,10 +4,9 @@
 mod support;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
-    process::{Child, Command, Stdio},
-    sync::mpsc::{Receiver, channel},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -16,104 +15,11 @@ use serde_json::{Value, json};
 use support::{
     client::{Client, PATIENCE, heard, masked, raw_upgraded, silence},
     gateway::http_get,
+    process::Process,
     redis::RedisServer,
     stage::{Worker, commands, publish, result},
 };
 use tungstenite::Message;
-
-const SERVE: [&str; 7] =
-    ["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--cores", "0"];
-
-/// A running `ringgate`, with what it says on standard error. Killed when it is dropped.
-struct Process {
-    child: Child,
-    lines: Receiver<String>,
-    said: Vec<String>,
-}
-
-impl Process {
-    fn start(args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ringgate"));
-        command.args(args);
-        Self::spawn(&mut command)
-    }
-
-    fn spawn(command: &mut Command) -> Self {
-        let command = command.env_clear().stdin(Stdio::null());
-        let mut child =
-            command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
-        let errors = BufReader::new(child.stderr.take().expect("a pipe"));
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            // Reads on when nobody listens, or the process would stand at a full pipe.
-            errors.lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)));
-        });
-        Self { child, lines, said: Vec::new() }
-    }
-
-    /// The gateway on ports of its own; where clients connect, and the admin port.
-    fn serve(args: &[&str]) -> (Self, SocketAddr, SocketAddr) {
-        let process = Self::start(&[&SERVE, args].concat());
-        process.addresses()
-    }
-
-    /// The same with fewer descriptors than connections will come.
-    fn serve_with_descriptors(count: u32, args: &[&str]) -> (Self, SocketAddr, SocketAddr) {
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", &format!("ulimit -n {count}; exec \"$0\" \"$@\"")]);
-        command.arg(env!("CARGO_BIN_EXE_ringgate")).args(SERVE).args(args);
-        Self::spawn(&mut command).addresses()
-    }
-
-    fn addresses(self) -> (Self, SocketAddr, SocketAddr) {
-        let mut process = self;
-        let listen = process.until("listening on ");
-        let listen = listen.split(',').next().expect("an address").parse().expect("an address");
-        let admin = process.until("admin: http://");
-        let admin = admin.trim_end_matches('/').parse().expect("an address");
-        (process, listen, admin)
-    }
-
-    /// What follows `mark` on the first line that has it.
-    fn until(&mut self, mark: &str) -> String {
-        loop {
-            let line = self.lines.recv_timeout(PATIENCE);
-            let line = line.unwrap_or_else(|_| panic!("no {mark:?} in {:#?}", self.said));
-            let found = line.split_once(mark).map(|(_, rest)| rest.to_owned());
-            self.said.push(line);
-            if let Some(rest) = found {
-                return rest;
-            }
-        }
-    }
-
-    // By the command, since the crate denies the unsafe code that kill(2) needs.
-    fn signal(&self, name: &str) {
-        let status =
-            Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status();
-        assert!(status.expect("kill").success());
-    }
-
-    /// Its exit code, and how long that took.
-    fn ended(&mut self) -> (Option<i32>, Duration) {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().expect("a status") {
-                self.said.extend(self.lines.iter());
-                return (status.code(), start.elapsed());
-            }
-            assert!(start.elapsed() < PATIENCE, "it does not end: {:#?}", self.said);
-            thread::park_timeout(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// A run that ends by itself: exit code, standard output, standard error.
 fn run(args: &[&str]) -> (Option<i32>, String, String) {
@@ -123,8 +29,9 @@ fn run(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(output.stdout), text(output.stderr))
 }
 
+/// Fault 14: SIGTERM dropped every connection at once.
 #[test]
-fn sigterm_tells_every_client_1012_and_exits_with_0() {
+fn fault_14_sigterm_drops_nobody_but_tells_everyone_1012() {
     let (mut process, address, _) = Process::serve(&["--echo", "/echo", "--drain", "500ms"]);
     let clients: Vec<_> = (0..10).map(|_| Client::connect(address, "/echo")).collect();
     process.signal("TERM");
@@ -192,6 +99,8 @@ fn clients_survive_a_process_that_stood_still() {
         Process::serve(&["--echo", "/echo", "--ping", "500ms", "--idle", "2s"]);
     let mut client = Client::connect(address, "/echo");
     process.signal("STOP");
+    // Time itself is the condition: longer than --idle, and nothing can be awaited of a process
+    // that is stopped.
     thread::sleep(Duration::from_millis(2_500));
     client.socket.send(Message::text("still here")).expect("sent");
     process.signal("CONT");

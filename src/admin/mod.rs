@@ -13,7 +13,7 @@ mod routes;
 use std::{
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -23,10 +23,11 @@ use tokio::{runtime::Runtime, sync::oneshot};
 use self::listener::{AdminMetrics, BoundedListener, Bounds};
 use crate::{
     backlog::NodeBacklog,
+    broker::embedded::EmbeddedCounts,
     clock::Clock,
     ids::NodeId,
     limits::ADMIN_STOP_MS,
-    metrics::{ShardMetrics, prometheus, queues::QueueCollector},
+    metrics::{ShardMetrics, embedded::EmbeddedCollector, prometheus, queues::QueueCollector},
 };
 
 /// What the admin port shows, and what it can do.
@@ -41,8 +42,11 @@ pub struct AdminState {
     pub clock: Clock,
     /// Set while the gateway drains, whoever asked for it.
     pub draining: Arc<AtomicBool>,
-    /// The effective configuration as JSON, secrets masked: `/config` gives it as it is.
-    pub config_json: String,
+    /// The effective configuration as JSON, secrets masked: `/config` gives it as it is. A
+    /// reload replaces it.
+    pub config_json: Arc<Mutex<String>>,
+    /// The counters of the embedded broker, where there is one.
+    pub embedded: Option<Arc<EmbeddedCounts>>,
     /// Called on the first `POST /drain` if the gateway is not draining yet. It runs on
     /// the admin thread: it should only pass the word on.
     pub on_drain: Box<dyn Fn() + Send + Sync>,
@@ -168,6 +172,10 @@ fn serve(
     registry.sub_registry_with_prefix("ringgate").register_collector(Box::new(Arc::clone(&own)));
     let queues = QueueCollector::new(state.backlog.clone(), state.clock);
     registry.sub_registry_with_prefix("ringgate").register_collector(Box::new(queues));
+    if let Some(counts) = state.embedded.clone() {
+        let collector = Box::new(EmbeddedCollector::new(counts));
+        registry.sub_registry_with_prefix("ringgate_embedded").register_collector(collector);
+    }
     let router = routes::router(state, registry);
     let listener = BoundedListener::new(socket, bounds, own);
     runtime.block_on(async {

@@ -1,7 +1,7 @@
 //! The answers of the admin port. None takes a body; none waits for anything.
 
 use std::sync::{
-    Arc,
+    Arc, PoisonError,
     atomic::{AtomicBool, Ordering::Relaxed},
 };
 
@@ -71,6 +71,10 @@ fn reasons_against(state: &AdminState) -> Vec<String> {
     if state.metrics.is_empty() {
         reasons.push("no shard".to_owned());
     }
+    for gate in state.backlog.gates().filter(|gate| gate.lacks_workers()) {
+        let (route, queue) = (gate.route(), gate.queue().queue().key());
+        reasons.push(format!("route {route}: no live worker reads the queue {queue}"));
+    }
     for (shard, metrics) in state.metrics.iter().enumerate() {
         if metrics.broker.up.get() == 0 {
             let why = metrics.broker.down_reason.get();
@@ -90,7 +94,8 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn config(State(shared): State<Arc<Shared>>) -> Response {
-    let body = shared.state.config_json.clone();
+    let text = shared.state.config_json.lock();
+    let body = text.unwrap_or_else(PoisonError::into_inner).clone();
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 

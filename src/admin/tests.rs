@@ -36,7 +36,8 @@ impl Port {
             backlog: Arc::new(NodeBacklog::new(&[], 2)),
             clock: Clock::start(),
             draining: Arc::clone(&draining),
-            config_json: r#"{"redis":"redis://:***@h"}"#.to_owned(),
+            config_json: Arc::new(Mutex::new(r#"{"redis":"redis://:***@h"}"#.to_owned())),
+            embedded: Some(Arc::default()),
             on_drain: Box::new({
                 let drains = Arc::clone(&drains);
                 move || {
@@ -285,7 +286,8 @@ fn a_taken_port_is_told_with_its_fix() {
         backlog: Arc::new(NodeBacklog::new(&[], 0)),
         clock: Clock::start(),
         draining: Arc::default(),
-        config_json: String::new(),
+        config_json: Arc::default(),
+        embedded: None,
         on_drain: Box::new(|| {}),
     };
     let text = start(address, state).unwrap_err().to_string();

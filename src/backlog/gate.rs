@@ -59,6 +59,11 @@ impl Gate {
         self.closed.load(Relaxed)
     }
 
+    /// Whether the route requires workers, and the last reading found none.
+    pub fn lacks_workers(&self) -> bool {
+        self.require_workers && self.queue.workers() == Some(0)
+    }
+
     /// Lets in one connection, which `expected` tasks are expected of from then on.
     ///
     /// # Errors
@@ -67,7 +72,7 @@ impl Gate {
         if self.queue.is_stale(now_ms) {
             return Err(Refusal::broker_unavailable());
         }
-        if self.require_workers && self.queue.workers() == Some(0) {
+        if self.lacks_workers() {
             return Err(Refusal::no_workers());
         }
         // Counted first and taken back on refusal: two shards that look at the same moment

@@ -25,6 +25,11 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Command {
     /// Run the gateway
+    #[command(
+        after_help = "Signals: SIGTERM and SIGINT drain, a second one ends at once. SIGHUP reads \
+                      file and environment again: limits, deadlines, heartbeat, origins and log \
+                      level change at once, and the log says what needs a restart."
+    )]
     Serve(ServeArgs),
     /// Run everything on this machine: broker, gateway, worker, and a client that streams audio
     Demo(DemoArgs),

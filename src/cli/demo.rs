@@ -10,7 +10,7 @@ use std::{
 use clap::{Args, ValueHint};
 use log::LevelFilter;
 
-use super::{Error, flags::SettingFlags, serve};
+use super::{Error, flags::SettingFlags, reload::Reloading, serve};
 use crate::{
     config::Source,
     demo::{self, Recording},
@@ -48,7 +48,9 @@ pub fn run(args: &DemoArgs) -> Result<(), Error> {
     let route = effective.config.tasks_path().map(str::to_owned).ok_or_else(|| {
         Error::Usage("demo: the configuration has no tasks route to stream to; add one".into())
     })?;
-    let gateway = serve::start(effective)?;
+    let signals = serve::signals()?;
+    let gateway = serve::start(&mut effective)?;
+    let reloading = Reloading::new(args.settings.clone(), effective, gateway.reloader());
     let (address, admin, ender) =
         (reachable(gateway.address()), gateway.admin_address(), gateway.ender());
     let once = args.once;
@@ -65,7 +67,7 @@ pub fn run(args: &DemoArgs) -> Result<(), Error> {
         }
         streamed
     });
-    serve::wait(gateway)?;
+    serve::wait(gateway, reloading, signals)?;
     match client.join() {
         Ok(streamed) => streamed.map_err(|error| Error::Failed(format!("demo: {error}"))),
         Err(_) => Err(Error::Failed("demo: its client panicked".into())),

@@ -8,6 +8,7 @@ pub mod demo;
 pub mod flags;
 pub mod manual;
 mod process;
+mod reload;
 pub mod serve;
 pub mod start_log;
 pub mod worker;

@@ -1,14 +1,14 @@
 //! `ringgate serve`: the gateway.
 
-use std::{io, thread};
+use std::thread;
 
 use clap::Args;
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
 
-use super::{Error, config::json, flags::SettingFlags};
+use super::{Error, config::json, flags::SettingFlags, reload::Reloading};
 use crate::{config::Effective, gateway::Gateway, host};
 
 /// Arguments of `ringgate serve`.
@@ -24,15 +24,22 @@ pub struct ServeArgs {
 /// # Errors
 /// A bad configuration, or whatever ends the gateway early.
 pub fn run(args: &ServeArgs) -> Result<(), Error> {
-    let effective = args.settings.load()?;
+    let mut effective = args.settings.load()?;
     super::start_log::start(&effective);
-    let gateway = start(effective)?;
-    wait(gateway)
+    let signals = signals()?;
+    let gateway = start(&mut effective)?;
+    let reloading = Reloading::new(args.settings.clone(), effective, gateway.reloader());
+    wait(gateway, reloading, signals)
 }
 
-/// Starts the gateway and says where it is.
-pub(super) fn start(mut effective: Effective) -> Result<Gateway, Error> {
-    host::prepare(&mut effective).map_err(Error::Usage)?;
+/// Listens for signals from now on, so that none that comes during the start ends the process.
+pub(super) fn signals() -> Result<Signals, Error> {
+    Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// Starts the gateway and says where it is. `effective` may be lowered to what the host has.
+pub(super) fn start(effective: &mut Effective) -> Result<Gateway, Error> {
+    host::prepare(effective).map_err(Error::Usage)?;
     let config = &effective.config;
     match &config.redis {
         Some(url) => log::info!("broker: {url}, one connection a shard"),
@@ -54,15 +61,21 @@ pub(super) fn start(mut effective: Effective) -> Result<Gateway, Error> {
     Ok(gateway)
 }
 
-/// Waits for the gateway to end; the first SIGTERM or SIGINT drains it, the second ends it.
-pub(super) fn wait(gateway: Gateway) -> Result<(), Error> {
-    let failed = |error: io::Error| Error::Failed(error.to_string());
-    let mut signals = Signals::new([SIGTERM, SIGINT]).map_err(failed)?;
+/// Waits for the gateway to end; the first SIGTERM or SIGINT drains it, the second ends it;
+/// SIGHUP reads the settings again.
+pub(super) fn wait(
+    gateway: Gateway,
+    mut reloading: Reloading,
+    mut signals: Signals,
+) -> Result<(), Error> {
     let handle = signals.handle();
+    log::info!("signals: SIGTERM drains, SIGHUP reads the settings again");
     let ender = gateway.ender();
     let listener = thread::spawn(move || {
-        for _ in signals.forever() {
-            if ender.is_draining() {
+        for signal in signals.forever() {
+            if signal == SIGHUP {
+                reloading.reload();
+            } else if ender.is_draining() {
                 log::warn!("ending at once");
                 ender.end();
             } else {
@@ -71,7 +84,7 @@ pub(super) fn wait(gateway: Gateway) -> Result<(), Error> {
             }
         }
     });
-    let outcome = gateway.wait().map_err(failed);
+    let outcome = gateway.wait().map_err(|error| Error::Failed(error.to_string()));
     handle.close();
     let _ = listener.join();
     log::info!("ended");

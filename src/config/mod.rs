@@ -12,6 +12,7 @@ mod file;
 mod kind;
 mod queue;
 mod redis_url;
+mod reload;
 mod resolve;
 mod route;
 mod setting;
@@ -31,6 +32,7 @@ pub use error::{ConfigError, Problem};
 pub use kind::{Kind, Range, Store, Words};
 pub use queue::STREAM_SETTINGS;
 pub use redis_url::RedisUrl;
+pub use reload::{Changed, Reloaded};
 pub use resolve::{EffectiveValue, Flags, resolve_flags};
 pub use route::{
     Dialect, ROUTE_SETTINGS, Results, Route, RouteDraft, RouteKind, TASKS_SETTINGS, TasksRoute,
@@ -142,6 +144,14 @@ impl Effective {
     /// Who set the value of a key, if there is such a key.
     pub fn source(&self, key: &str) -> Option<&Source> {
         self.values.iter().find(|value| value.key == key).map(|value| &value.source)
+    }
+
+    /// Lowers `limits.connections`, which nobody has set, to what the host has room for.
+    pub fn lower_connections(&mut self, connections: usize) {
+        self.config.limits.connections = connections;
+        if let Some(shown) = self.values.iter_mut().find(|v| v.key == "limits.connections") {
+            (shown.value, shown.source) = (connections.to_string(), Source::Host);
+        }
     }
 }
 

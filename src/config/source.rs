@@ -18,6 +18,8 @@ pub enum Source {
         /// Counted from 1.
         line: usize,
     },
+    /// Nobody set it, and the host has not room for the default: as much as it has.
+    Host,
     /// Nobody set it.
     Default,
 }
@@ -29,7 +31,7 @@ impl Source {
             Self::Flag(flag) => format!("--{flag}"),
             Self::Environment(name) => name.clone(),
             Self::File { path, line } => format!("{key} ({}:{line})", path.display()),
-            Self::Default => format!("{key} (default)"),
+            Self::Default | Self::Host => format!("{key} ({self})"),
         }
     }
 }
@@ -40,6 +42,7 @@ impl fmt::Display for Source {
             Self::Flag(flag) => write!(f, "flag --{flag}"),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::File { path, line } => write!(f, "file {}:{line}", path.display()),
+            Self::Host => f.write_str("default, lowered to what this host allows"),
             Self::Default => f.write_str("default"),
         }
     }

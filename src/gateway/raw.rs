@@ -6,7 +6,6 @@ use super::{Gateway, bounded};
 use crate::{
     broker::embedded::WorkerPort,
     config::{Config, Dialect, Limits, Results, RouteKind, TasksRoute},
-    limits,
     tasks::raw::RawConfig,
 };
 
@@ -18,7 +17,7 @@ pub(super) fn config(config: &Config, route: &TasksRoute, shard_channel: &str) -
         // One of its own: what is published there has another form.
         Results::PerShard => Some(format!("{shard_channel}:raw").into()),
     };
-    RawConfig {
+    let mut raw = RawConfig {
         queue: route.queue.clone(),
         reply_to,
         task_deadline_ms: route.chunk_deadline_ms,
@@ -26,10 +25,10 @@ pub(super) fn config(config: &Config, route: &TasksRoute, shard_channel: &str) -
         sessions_per_shard: bounded(route.sessions_per_shard),
         resume_ms: route.resume_ms,
         detached_per_shard: bounded(route.detached_per_shard),
-        unread_bytes: *outbox_bytes,
-        unread_ms: timing.unread_ms,
-        kept_bytes: outbox_bytes.saturating_mul(limits::RAW_KEPT_OUTBOXES),
-    }
+        ..RawConfig::default()
+    };
+    raw.set_unread(*outbox_bytes, timing.unread_ms);
+    raw
 }
 
 /// Says which routes have tasks that the built-in worker does not know.

@@ -3,6 +3,7 @@
 //! Each shard owns one [`ShardMetrics`] and is its only writer, so that counting is a
 //! plain load and store: no lock prefix, no shared cache line. The admin thread reads.
 
+pub mod embedded;
 pub mod process;
 pub mod prometheus;
 pub mod queues;

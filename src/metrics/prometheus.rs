@@ -229,8 +229,8 @@ const LABELLED_COUNTERS: [LabelledFamily; 8] = [
             |reason: Refused| (reason.label().to_owned(), m.connections.refused(reason).get());
         Refused::ALL.into_iter().map(count).collect()
     }),
-    ("closed", "WebSockets closed, by close code; 0 is any other.", "code", |m| {
-        let count = |code: CloseCode| (code.number().to_string(), m.connections.closed(code).get());
+    ("closed", "WebSockets closed, by close code; application: the peer's own.", "code", |m| {
+        let count = |code: CloseCode| (code.label(), m.connections.closed(code).get());
         CloseCode::ALL.into_iter().map(count).collect()
     }),
     ("sessions_ended", "Sessions ended.", "outcome", |m| {

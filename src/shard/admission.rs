@@ -12,17 +12,23 @@ use crate::ws::Refusal;
 #[derive(Debug)]
 pub struct Places {
     taken: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl Places {
     /// `limit` places, all free.
     pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { taken: AtomicUsize::new(0), limit })
+        Arc::new(Self { taken: AtomicUsize::new(0), limit: AtomicUsize::new(limit) })
     }
 
     fn take(&self) -> bool {
-        self.taken.fetch_update(Relaxed, Relaxed, |n| (n < self.limit).then_some(n + 1)).is_ok()
+        let limit = self.limit.load(Relaxed);
+        self.taken.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
+    }
+
+    /// So many places from now on. Who has one keeps it, though there be fewer.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Relaxed);
     }
 
     /// Gives one place back.
@@ -63,6 +69,11 @@ impl Admission {
         Ok(())
     }
 
+    /// Another share of the rate from now on.
+    pub fn set_rate(&mut self, upgrades_per_second: u32) {
+        self.bucket.set_rate(upgrades_per_second);
+    }
+
     /// Gives a place back, once for each that was taken.
     pub fn leave(&self) {
         self.places.give_back();
@@ -82,6 +93,12 @@ impl TokenBucket {
     fn new(per_second: u32) -> Self {
         let per_second = u64::from(per_second.max(1));
         Self { per_second, milli_tokens: per_second * 1000, filled_ms: 0 }
+    }
+
+    /// What has gathered stays, as far as it fits.
+    fn set_rate(&mut self, per_second: u32) {
+        self.per_second = u64::from(per_second.max(1));
+        self.milli_tokens = self.milli_tokens.min(self.per_second * 1000);
     }
 
     fn take(&mut self, now_ms: u64) -> bool {
@@ -126,5 +143,28 @@ mod tests {
         two.leave();
         assert_eq!(one.admit(0), Ok(()));
         assert_eq!(places.taken(), 2);
+    }
+
+    #[test]
+    fn a_lower_limit_takes_no_place_away() {
+        let places = Places::new(3);
+        let mut admission = Admission::new(places.clone(), 100);
+        assert_eq!([admission.admit(0), admission.admit(0)], [Ok(()), Ok(())]);
+        places.set_limit(1);
+        assert_eq!(admission.admit(0), Err(Refusal::connection_limit()));
+        admission.leave();
+        assert_eq!(admission.admit(0), Err(Refusal::connection_limit()), "one is in, one may be");
+        admission.leave();
+        assert_eq!(admission.admit(0), Ok(()));
+    }
+
+    #[test]
+    fn another_rate_holds_at_once() {
+        let mut admission = Admission::new(Places::new(usize::MAX), 100);
+        admission.set_rate(2);
+        assert_eq!([admission.admit(0), admission.admit(0)], [Ok(()), Ok(())]);
+        assert_eq!(admission.admit(0), Err(Refusal::accept_rate()));
+        admission.set_rate(1_000);
+        assert_eq!(admission.admit(1), Ok(()), "a millisecond brings one");
     }
 }

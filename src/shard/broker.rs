@@ -46,6 +46,14 @@ impl BrokerPort {
         Self::Redis(Box::new(RedisPort { link, target, socket: None, dialled, waker }))
     }
 
+    /// Another bound of what waits for the broker, for what comes.
+    pub fn set_pending_bytes(&mut self, pending_bytes: usize) {
+        match self {
+            Self::Redis(redis) => redis.link.set_pending_bytes(pending_bytes),
+            Self::Embedded(port) => port.set_pending_bytes(pending_bytes),
+        }
+    }
+
     /// Whether commands are carried out now.
     pub fn is_up(&self) -> bool {
         match self {

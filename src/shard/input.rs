@@ -254,8 +254,7 @@ impl Shard {
 
     /// RFC 6455 section 5.5.1: a close frame is answered with one of the same code.
     fn on_peer_close(&mut self, id: SocketId, code: Option<u16>) {
-        let code = code.map_or(CloseCode::NoStatus, CloseCode::from_wire);
-        self.wire.close(id, code, "", self.now.ms);
+        self.wire.answer_close(id, code, self.now.ms);
         self.wire.linger(id, self.now.ms);
     }
 

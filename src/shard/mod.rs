@@ -8,7 +8,8 @@
 //!
 //! Files, downward along the data path: [`listener`], [`admission`] ▢, [`connection`] ▢,
 //! `input` (bytes to route), `effects` (actions to bytes), [`wire`] (bytes to sockets),
-//! [`broker`], and beside it `peers` (the other shards), `heartbeat` (deadlines), `drain`, `teardown`.
+//! [`broker`], and beside it `peers` (the other shards), `heartbeat` (deadlines), [`reload`],
+//! `drain`, `teardown`.
 
 pub mod admission;
 pub mod broker;
@@ -19,6 +20,7 @@ mod heartbeat;
 mod input;
 pub mod listener;
 mod peers;
+pub mod reload;
 mod run;
 mod teardown;
 pub mod wire;
@@ -32,12 +34,15 @@ use std::{
     },
 };
 
+use crossbeam_channel::Receiver;
+
 use self::{
     admission::Admission,
     broker::BrokerPort,
     connection::{Phase, Tick},
     drain::Drain,
     peers::Peers,
+    reload::Reload,
     wire::Wire,
 };
 pub use self::{run::run, wire::tick_of};
@@ -132,6 +137,8 @@ pub struct ShardParts {
     pub backlog: ShardBacklog,
     /// Settings.
     pub options: ShardOptions,
+    /// Where new settings come from: looked at on each tick.
+    pub reloads: Receiver<Reload>,
     /// What it shares with the process.
     pub shared: Shared,
     /// Its counters.
@@ -147,6 +154,7 @@ pub struct Shard {
     admission: Admission,
     backlog: ShardBacklog,
     options: ShardOptions,
+    reloads: Receiver<Reload>,
     shared: Shared,
     metrics: Arc<ShardMetrics>,
     now: Now,
@@ -166,7 +174,7 @@ impl Shard {
     /// The listener could not be handed to the ring.
     pub fn new(parts: ShardParts) -> io::Result<Self> {
         let ShardParts { mut ring, listener, routes, broker, router, .. } = parts;
-        let ShardParts { admission, backlog, options, shared, metrics, .. } = parts;
+        let ShardParts { admission, backlog, options, reloads, shared, metrics, .. } = parts;
         router.attach(ring.waker().clone());
         ring.listen(listener)?;
         metrics.connections.listening.set(1);
@@ -180,6 +188,7 @@ impl Shard {
             admission,
             backlog,
             options,
+            reloads,
             shared,
             metrics,
             now,
@@ -267,6 +276,7 @@ impl Shard {
 
     fn on_tick(&mut self) -> io::Result<()> {
         self.shared.clock.set();
+        self.take_reload();
         self.expire_connections();
         for route in &mut self.routes {
             match &mut route.handler {

@@ -14,7 +14,7 @@ use crate::{
     outbox::Outbox,
     ring::Ring,
     wheel::Wheel,
-    ws::{CloseCode, Opcode, write_close, write_frame},
+    ws::{CloseCode, Opcode, write_close, write_close_answer, write_frame},
 };
 
 /// Sockets, connections, timers and outboxes of one shard.
@@ -58,6 +58,12 @@ impl Wire {
             outbox_limit_bytes,
             close_ms,
         }
+    }
+
+    /// Other bounds from now on; they hold for what comes.
+    pub fn set_bounds(&mut self, outbox_limit_bytes: usize, close_ms: u64) {
+        self.outbox_limit_bytes = outbox_limit_bytes;
+        self.close_ms = close_ms;
     }
 
     /// Sends one data or control frame with the rest of this turn's. `false`: the
@@ -200,6 +206,22 @@ impl Wire {
 
     /// Says goodbye and waits for the peer's close frame, for at most `close_ms`.
     pub fn close(&mut self, id: SocketId, code: CloseCode, reason: &str, now_ms: u64) {
+        self.close_with(id, code, now_ms, |out| write_close(out, code, reason));
+    }
+
+    /// Answers a peer's close frame with its own code (RFC 6455 section 5.5.1).
+    pub fn answer_close(&mut self, id: SocketId, number: Option<u16>, now_ms: u64) {
+        let code = number.map_or(CloseCode::NoStatus, CloseCode::from_wire);
+        self.close_with(id, code, now_ms, |out| write_close_answer(out, number));
+    }
+
+    fn close_with(
+        &mut self,
+        id: SocketId,
+        code: CloseCode,
+        now_ms: u64,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
         let Some(connection) = self.connections.get_mut(id).filter(|c| c.is_open()) else {
             return;
         };
@@ -207,7 +229,7 @@ impl Wire {
         if let Phase::Open(socket) = std::mem::take(&mut connection.phase) {
             connection.phase = Phase::Closing(socket);
         }
-        self.append(id, |_| true, |out| write_close(out, code, reason));
+        self.append(id, |_| true, write);
         // What it still sends must be read, or its own close would never be seen.
         self.resume(id, Pause::Inflight);
         self.wheel.arm(id.slot, now_ms + self.close_ms);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Tasks;
 use crate::broker::Queue;
 
 /// Settings of a tasks route on one shard. Every number is at least one; zero counts as
@@ -66,5 +67,14 @@ impl Default for TasksConfig {
             unread_ms: 10_000,
             merge_separator: " ".into(),
         }
+    }
+}
+
+impl Tasks {
+    /// Other bounds of clients that are behind with reading, for what they are told from
+    /// now on.
+    pub fn set_unread(&mut self, outbox_bytes: usize, unread_ms: u64) {
+        let config = Arc::make_mut(&mut self.config);
+        (config.outbox_bytes, config.unread_ms) = (outbox_bytes, unread_ms);
     }
 }

@@ -39,13 +39,15 @@ pub enum CloseCode {
     TakenOver,
     /// 4010: no byte from the peer for too long.
     NoSignOfLife,
-    /// Any other code that a peer may send (3000 to 4999, or registered).
+    /// 3000 to 4999 from a peer: its own code, which is nothing to the gateway.
+    Application,
+    /// Any other registered code that a peer may send.
     Other,
 }
 
 impl CloseCode {
     /// Every code, in the order of their discriminants.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Normal,
         Self::GoingAway,
         Self::Protocol,
@@ -61,10 +63,20 @@ impl CloseCode {
         Self::SlowConsumer,
         Self::TakenOver,
         Self::NoSignOfLife,
+        Self::Application,
         Self::Other,
     ];
 
-    /// The number on the wire, and the metric label. `Other` has none of its own: 0.
+    /// The metric label: the number, or a word for the two that have none of their own.
+    pub fn label(self) -> String {
+        match self {
+            Self::Application => "application".to_owned(),
+            Self::Other => "other".to_owned(),
+            code => code.number().to_string(),
+        }
+    }
+
+    /// The number on the wire. `Application` and `Other` have none of their own: 0.
     pub const fn number(self) -> u16 {
         match self {
             Self::Normal => 1000,
@@ -82,12 +94,16 @@ impl CloseCode {
             Self::SlowConsumer => 4008,
             Self::TakenOver => 4009,
             Self::NoSignOfLife => 4010,
-            Self::Other => 0,
+            Self::Application | Self::Other => 0,
         }
     }
 
-    /// The catalogue's entry for a code that a peer sent.
+    /// The catalogue's entry for a code that a peer sent. 4008 to 4010 are the gateway's
+    /// verdicts only where it is the gateway that says them.
     pub fn from_wire(number: u16) -> Self {
+        if matches!(number, 3000..=4999) {
+            return Self::Application;
+        }
         Self::ALL.into_iter().find(|code| code.number() == number).unwrap_or(Self::Other)
     }
 }
@@ -142,12 +158,12 @@ pub(super) fn parse_close(payload: &[u8]) -> Result<(Option<u16>, &str), Violati
 /// (123 bytes).
 ///
 /// Codes that may not be sent become: `NoStatus` a frame without code and reason (the
-/// right answer to one), `Abnormal` 1011, `Other` (the answer to a peer's own code) 1000.
+/// right answer to one), `Abnormal` 1011, `Application` and `Other` 1000.
 pub fn write_close(out: &mut Vec<u8>, code: CloseCode, reason: &str) {
     let code = match code {
         CloseCode::NoStatus => return write_header(out, Opcode::Close, 0),
         CloseCode::Abnormal => CloseCode::Internal,
-        CloseCode::Other => CloseCode::Normal,
+        CloseCode::Application | CloseCode::Other => CloseCode::Normal,
         code => code,
     };
     let number = code.number().to_be_bytes();
@@ -156,6 +172,14 @@ pub fn write_close(out: &mut Vec<u8>, code: CloseCode, reason: &str) {
     write_header(out, Opcode::Close, number.len() + end);
     out.extend_from_slice(&number);
     out.extend_from_slice(&reason.as_bytes()[..end]);
+}
+
+/// Appends the answer to a peer's close frame: the same code, which has been checked
+/// ([`parse_close`]), or none; no reason.
+pub fn write_close_answer(out: &mut Vec<u8>, number: Option<u16>) {
+    let number = number.map(u16::to_be_bytes);
+    write_header(out, Opcode::Close, number.map_or(0, |number| number.len()));
+    out.extend(number.iter().flatten());
 }
 
 #[cfg(test)]
@@ -180,9 +204,16 @@ mod tests {
     fn the_catalogue_knows_its_own_numbers() {
         for (at, code) in CloseCode::ALL.into_iter().enumerate() {
             assert_eq!(code as usize, at, "metrics are indexed by the discriminant");
-            assert_eq!(CloseCode::from_wire(code.number()), code);
+            let labels = CloseCode::ALL.map(CloseCode::label);
+            assert_eq!(labels.iter().filter(|label| **label == code.label()).count(), 1);
+            if (1000..3000).contains(&code.number()) {
+                assert_eq!(CloseCode::from_wire(code.number()), code);
+            }
         }
-        assert_eq!(CloseCode::from_wire(3000), CloseCode::Other);
+        for own in [3000, 3999, 4000, 4008, 4010, 4999] {
+            assert_eq!(CloseCode::from_wire(own), CloseCode::Application, "{own}");
+        }
+        assert_eq!(CloseCode::from_wire(1010), CloseCode::Other);
     }
 
     proptest! {
@@ -201,7 +232,7 @@ mod tests {
             let expected = match code {
                 CloseCode::NoStatus => None,
                 CloseCode::Abnormal => Some(1011),
-                CloseCode::Other => Some(1000),
+                CloseCode::Application | CloseCode::Other => Some(1000),
                 code => Some(code.number()),
             };
             prop_assert_eq!(sent, expected);

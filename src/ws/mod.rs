@@ -22,7 +22,7 @@ mod testing;
 pub mod upgrade;
 pub mod utf8;
 
-pub use close::{CloseCode, Violation, write_close};
+pub use close::{CloseCode, Violation, write_close, write_close_answer};
 pub use decoder::{Decoder, Event, Input, Kind};
 pub use frame::{Opcode, write_frame, write_header};
 pub use head::{Head, Version, parse_head};

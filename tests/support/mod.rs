@@ -3,5 +3,6 @@
 pub mod client;
 pub mod gateway;
 pub mod log;
+pub mod process;
 pub mod redis;
 pub mod stage;

@@ -68,6 +68,11 @@ impl Port {
         }
     }
 
+    /// Another bound of pushes and fetches without an answer, for those that come.
+    pub fn set_pending_bytes(&mut self, limit_bytes: usize) {
+        self.limit_bytes = limit_bytes;
+    }
+
     /// Takes a command. It is on its way when there is room, else held for `flush`.
     pub fn submit(&mut self, command: Command) {
         let is_subscribe = matches!(command, Command::Subscribe { .. });

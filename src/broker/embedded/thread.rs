@@ -123,8 +123,8 @@ impl EmbeddedBroker {
     }
 
     /// The broker's counters.
-    pub fn counts(&self) -> &EmbeddedCounts {
-        &self.counts
+    pub fn counts(&self) -> Arc<EmbeddedCounts> {
+        self.counts.clone()
     }
 
     /// Ends the thread and waits for it. Workers that wait get nothing; ports are told

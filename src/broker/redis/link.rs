@@ -168,6 +168,11 @@ impl Link {
         self
     }
 
+    /// Another bound of pushes and fetches without an answer, for those that come.
+    pub fn set_pending_bytes(&mut self, pending_bytes: usize) {
+        self.limits.pending_bytes = pending_bytes;
+    }
+
     /// Whether commands are carried out now.
     pub fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })

@@ -2,6 +2,7 @@
 
 mod properties;
 mod refusals;
+mod reload;
 
 use std::collections::BTreeSet;
 use std::io::Write;

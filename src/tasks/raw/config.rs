@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::broker::Queue;
+use super::RawTasks;
+use crate::{broker::Queue, limits};
 
 /// Settings of a raw route, the same on every shard. Every number is at least one; zero
 /// counts as one where it would stop everything.
@@ -48,5 +49,20 @@ impl Default for RawConfig {
             unread_ms: 10_000,
             kept_bytes: 4 << 20,
         }
+    }
+}
+
+impl RawConfig {
+    /// Sets the bounds of clients that are behind with reading.
+    pub fn set_unread(&mut self, outbox_bytes: usize, unread_ms: u64) {
+        (self.unread_bytes, self.unread_ms) = (outbox_bytes, unread_ms);
+        self.kept_bytes = outbox_bytes.saturating_mul(limits::RAW_KEPT_OUTBOXES);
+    }
+}
+
+impl RawTasks {
+    /// Likewise, of a route that is open, for what its clients are told from now on.
+    pub fn set_unread(&mut self, outbox_bytes: usize, unread_ms: u64) {
+        Arc::make_mut(&mut self.config).set_unread(outbox_bytes, unread_ms);
     }
 }

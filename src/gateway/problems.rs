@@ -1,4 +1,4 @@
-//! What keeps a gateway from starting, with the option, the value and the fix.
+//! Why a gateway does not start, with the fix: for people.
 
 use std::{fmt, io, net::SocketAddr};
 
@@ -14,8 +14,8 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
-/// Why a port could not be had.
-pub(super) fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
+/// Why the public port could not be bound.
+pub(super) fn listen(address: SocketAddr, error: &io::Error) -> String {
     let fix = match error.kind() {
         io::ErrorKind::AddrInUse => {
             "another program has the port; end it, or choose another with `listen`"
@@ -29,8 +29,8 @@ pub(super) fn listen_problem(address: SocketAddr, error: &io::Error) -> String {
     format!("listen = {address}: {error}: {fix}")
 }
 
-/// Why a shard could not be made on its core.
-pub(super) fn shard_problem(core: usize, error: &io::Error) -> String {
+/// Why a shard could not be made.
+pub(super) fn shard(core: usize, error: &io::Error) -> String {
     let fix = match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => {
             "io_uring is forbidden here: set sysctl kernel.io_uring_disabled=0, and allow \
