@@ -3,5 +3,6 @@
 pub mod client;
 pub mod gateway;
 pub mod log;
+pub mod raw;
 pub mod redis;
 pub mod stage;
