@@ -184,3 +184,24 @@ fn an_id_is_open_on_one_route_on_whichever_core() {
             .until("detached", |g| g.sum(|m| m.tasks.sessions_detached.get()) == round as u64 + 1);
     }
 }
+
+#[test]
+fn a_core_that_drains_hears_on_for_a_session_elsewhere() {
+    let stage = RedisStage::without_worker("0-1", &[], Some(&file("")));
+    let gateway = &stage.gateway;
+    let mut first = connect_to(gateway, 0, "s");
+    opened(&mut first, "s", false);
+    let mut second = connect_to(gateway, 1, "s");
+    opened(&mut second, "s", true);
+    assert_eq!(first.close_code(), 4009);
+    gateway.until("one client", |g| g.sum(|m| m.connections.open.get()) == 1);
+    say(&mut second, "late");
+    gateway.until("queued", |g| g.sum(|m| m.tasks.chunks.get()) == 1);
+    gateway.ender().drain();
+    gateway.until("draining", |g| g.sum(|m| m.connections.listening.get()) == 0);
+    let mut hands = Hands::Redis(Box::new(stage.commands()));
+    let task = hands.take().expect("queued");
+    in_parts(&task).iter().for_each(|part| hands.publish(&task, part));
+    (0..PARTS).for_each(|_| assert_eq!(next(&mut second), Message::text("late")));
+    assert_eq!(second.close_code(), CloseCode::Restart.number());
+}
