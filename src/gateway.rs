@@ -394,6 +394,7 @@ impl ShardSeed {
 
     fn routes(&self) -> Vec<Route> {
         let open_ids = OpenIds::default();
+        let (me, shards) = (self.router.me(), self.router.shards());
         let route = |(index, route): (usize, &crate::config::Route)| Route {
             path: route.path.clone(),
             handler: match &route.kind {
@@ -404,14 +405,14 @@ impl ShardSeed {
                     match tasks.dialect {
                         Dialect::Asr => {
                             let config = Arc::new(self.tasks_config(tasks));
-                            let tasks = Tasks::new(config, metrics, tag);
-                            let tasks = tasks.among(self.router.me(), self.router.shards());
-                            Handler::Tasks(Box::new(tasks.with_open_ids(ids)))
+                            let tasks = Tasks::new(config, metrics, tag).with_open_ids(ids);
+                            Handler::Tasks(Box::new(tasks.among(me, shards)))
                         }
                         Dialect::Raw => {
                             let channel = self.node.results_channel(self.index);
                             let config = Arc::new(raw::config(&self.config, tasks, &channel));
-                            Handler::Raw(Box::new(RawTasks::new(config, metrics, tag, ids)))
+                            let tasks = RawTasks::new(config, metrics, tag, ids);
+                            Handler::Raw(Box::new(tasks.among(me, shards)))
                         }
                     }
                 }

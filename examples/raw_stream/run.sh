@@ -35,11 +35,8 @@ wait_listening redis "$STARTED_PID" "$REDIS_PORT"
 REDIS=redis://127.0.0.1:$REDIS_PORT/0
 
 free_port && GATEWAY_PORT=$FREE_PORT
-# One core, the first that this process may use: a client finds its session again only on
-# the core that has it.
-CORE=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*\([0-9]*\).*/\1/p' /proc/self/status)
 start gateway "$RINGGATE" serve --config "$HERE/ringgate.toml" --redis "$REDIS" \
-  --listen "127.0.0.1:$GATEWAY_PORT" --admin off --cores "$CORE"
+  --listen "127.0.0.1:$GATEWAY_PORT" --admin off
 wait_listening gateway "$STARTED_PID" "$GATEWAY_PORT"
 
 start worker "$PYTHON" "$HERE/worker.py" --redis "$REDIS"

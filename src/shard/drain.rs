@@ -1,6 +1,6 @@
 //! SIGTERM: no new connections, open work finishes, everyone is told 1012, spread out.
 
-use super::{Shard, connection::Phase};
+use super::{Handler, Shard, connection::Phase};
 use crate::{
     ids::SocketId,
     limits::TICK_MS,
@@ -59,10 +59,27 @@ impl Shard {
         }
     }
 
-    /// Whether the drain is over: no client is left, or none is waited for any longer.
+    /// Whether the drain is over: no client is left here, nor one elsewhere that waits for a
+    /// session of this shard, or none is waited for any longer.
     pub(super) fn is_drained(&self) -> bool {
         let Some(drain) = self.drain else { return false };
-        let clients = self.wire.ring.live_sockets().saturating_sub(self.broker.sockets());
-        clients == 0 || self.now.ms >= drain.until_ms
+        (self.clients() == 0 && !self.is_handing_over()) || self.now.ms >= drain.until_ms
+    }
+
+    /// Raw sessions begin with their connections, and there will be none: what waits for a
+    /// client ends, so that no other shard hears it in vain.
+    pub(super) fn end_abandoned(&mut self) {
+        if self.drain.is_none() || self.clients() > 0 {
+            return;
+        }
+        for route in &mut self.routes {
+            if let Handler::Raw(tasks) = &mut route.handler {
+                tasks.end_away(self.now, &mut self.actions);
+            }
+        }
+    }
+
+    fn clients(&self) -> usize {
+        self.wire.ring.live_sockets().saturating_sub(self.broker.sockets())
     }
 }

@@ -222,7 +222,7 @@ impl Shard {
         self.broker.collect(&mut self.wire, self.now.ms, &mut self.broker_events);
         busy |= self.hear_peers();
         busy |= self.carry_out();
-        self.flush_peers();
+        busy |= self.flush_peers();
         self.broker.flush(&mut self.wire, self.now.ms);
         self.wire.flush();
         // What that brought waits here and nowhere else: nobody would wake the shard for it.

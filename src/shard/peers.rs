@@ -9,7 +9,7 @@ use crate::{
     ids::ShardId,
     limits::ROUTER_WAITING,
     router::{Message, Router, Unsent},
-    tasks::{PeerMessage, RouteTag},
+    tasks::{PeerMessage, RouteTag, Tasks, raw::RawTasks},
 };
 
 /// The router, and what waits for it.
@@ -62,8 +62,9 @@ impl Peers {
     }
 
     /// The end of a turn: what waits is tried again, and peers are told of what was sent.
-    fn flush(&mut self) -> usize {
-        let (mut gone, waits) = (0, self.waits > 0);
+    /// `gone`: what came back from peers that have ended.
+    fn flush(&mut self, gone: &mut Vec<Message>) {
+        let waits = self.waits > 0;
         for (to, waiting) in self.waiting.iter_mut().enumerate().filter(|_| waits) {
             while let Some(message) = waiting.pop_front() {
                 let lane = message.lane();
@@ -73,25 +74,26 @@ impl Peers {
                         waiting.push_front(message);
                         break;
                     }
-                    Err(Unsent::Gone(_)) => {
+                    Err(Unsent::Gone(message)) => {
                         self.waits -= 1;
-                        gone += 1;
+                        gone.push(message);
                     }
                 }
             }
         }
         self.router.flush();
-        gone
     }
 }
 
-/// A claim can be refused, and a result is in the workers' cache as well. All else is an
-/// answer that somebody waits for, or the end of a session that its home has to hear of.
+/// A claim can be refused, a result is in the workers' cache as well, or its client is told
+/// that it is missing. All else is an answer that somebody waits for, or the end of a session
+/// that its home has to hear of.
 fn can_fail(message: &Message) -> bool {
     match message {
-        Message::Tasks(_, message) => {
-            matches!(message, PeerMessage::Claim { .. } | PeerMessage::Result { .. })
-        }
+        Message::Tasks(_, message) => matches!(
+            message,
+            PeerMessage::Claim { .. } | PeerMessage::Result { .. } | PeerMessage::Overheard { .. }
+        ),
     }
 }
 
@@ -111,32 +113,65 @@ impl Shard {
     }
 
     fn hear_peer(&mut self, tag: RouteTag, message: PeerMessage) {
-        for route in &mut self.routes {
-            if let Handler::Tasks(tasks) = &mut route.handler
-                && tasks.tag() == tag
-            {
-                return tasks.on_peer(message, self.now, &mut self.actions);
-            }
+        let (now, actions) = (self.now, &mut self.actions);
+        match self.routes.iter_mut().find_map(|route| with_tag(&mut route.handler, tag)) {
+            Some(Peer::Asr(tasks)) => tasks.on_peer(message, now, actions),
+            Some(Peer::Raw(tasks)) => tasks.on_peer(message, now, actions),
+            None => {}
         }
     }
 
     pub(super) fn tell_peer(&mut self, to: ShardId, tag: RouteTag, message: PeerMessage) {
-        let Err(unsent) = self.peers.tell(to, Message::Tasks(tag, message)) else { return };
-        self.metrics.router.undelivered.inc();
-        let Message::Tasks(tag, message) = unsent;
-        for route in &mut self.routes {
-            if let Handler::Tasks(tasks) = &mut route.handler
-                && tasks.tag() == tag
-            {
-                return tasks.on_unsent(message, self.now, &mut self.actions);
-            }
+        if let Err(unsent) = self.peers.tell(to, Message::Tasks(tag, message)) {
+            self.take_back(unsent);
         }
     }
 
-    pub(super) fn flush_peers(&mut self) {
-        let gone = self.peers.flush();
-        self.metrics.router.undelivered.add(gone as u64);
+    fn take_back(&mut self, unsent: Message) {
+        self.metrics.router.undelivered.inc();
+        let Message::Tasks(tag, message) = unsent;
+        let (now, actions) = (self.now, &mut self.actions);
+        match self.routes.iter_mut().find_map(|route| with_tag(&mut route.handler, tag)) {
+            Some(Peer::Asr(tasks)) => tasks.on_unsent(message, now, actions),
+            Some(Peer::Raw(tasks)) => tasks.on_unsent(message, now, actions),
+            None => {}
+        }
+    }
+
+    /// The end of a turn. `true`: messages came back, and their routes want something.
+    pub(super) fn flush_peers(&mut self) -> bool {
+        let mut gone = Vec::new();
+        self.peers.flush(&mut gone);
         self.metrics.router.waiting.set(self.peers.waits as u64);
+        let any = !gone.is_empty();
+        for unsent in gone {
+            self.take_back(unsent);
+        }
+        any
+    }
+
+    /// Whether sessions are on their way to other shards, or need this one there.
+    pub(super) fn is_handing_over(&self) -> bool {
+        self.peers.waits > 0
+            || self.routes.iter().any(|route| match &route.handler {
+                Handler::Tasks(tasks) => tasks.is_handing_over(),
+                Handler::Raw(tasks) => tasks.is_handing_over(),
+                Handler::Echo => false,
+            })
+    }
+}
+
+/// A route that has peers.
+enum Peer<'a> {
+    Asr(&'a mut Tasks),
+    Raw(&'a mut RawTasks),
+}
+
+fn with_tag(handler: &mut Handler, tag: RouteTag) -> Option<Peer<'_>> {
+    match handler {
+        Handler::Tasks(tasks) if tasks.tag() == tag => Some(Peer::Asr(tasks)),
+        Handler::Raw(tasks) if tasks.tag() == tag => Some(Peer::Raw(tasks)),
+        _ => None,
     }
 }
 
@@ -172,7 +207,9 @@ mod tests {
         assert!(here.tell(ShardId(1), vacant(count)).is_ok(), "somebody waits for it");
         let (mut next, mut messages) = (0, Vec::new());
         while next <= count {
-            assert_eq!(here.flush(), 0);
+            let mut gone = Vec::new();
+            here.flush(&mut gone);
+            assert!(gone.is_empty());
             there.collect(&mut messages);
             for Message::Tasks(_, message) in messages.drain(..) {
                 let PeerMessage::Vacant { tenure } = message else { panic!("{message:?}") };

@@ -52,6 +52,8 @@ impl Shard {
         for id in self.wire.ring.drain(limits::END_TICKS_MAX)? {
             self.tear_down(id);
         }
+        // Who has claimed a session of this shard by now is answered like the others.
+        self.hear_peers();
         for route in &mut self.routes {
             match &mut route.handler {
                 Handler::Tasks(tasks) => tasks.end_all(&mut self.actions),
@@ -82,6 +84,7 @@ impl Shard {
         {
             log::error!("the listener could not be closed: {error}");
         }
+        self.end_abandoned();
         self.is_drained()
     }
 }

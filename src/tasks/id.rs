@@ -1,11 +1,12 @@
 //! ▢ The name of a session.
 
-use std::cell::RefCell;
+use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::cores::Directory;
 use super::ticket::RouteTag;
 
 /// Longest session id, in bytes (contract, tasks route).
@@ -18,27 +19,44 @@ const SESSION_ID_BYTES_MAX: usize = 128;
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct SessionId(Arc<str>);
 
-/// Which route of the shard each open session is on.
+/// What all tasks routes of one shard know together: on which of them each session that is
+/// open here is, and the [directory](Directory) of the ids that are at home here.
 ///
 /// Workers tell results by the id alone, in the names of channels and of caches. So an id
 /// is open on one route at a time: two routes never hear each other's results.
 #[derive(Clone, Default, Debug)]
-pub struct OpenIds(Rc<RefCell<HashMap<SessionId, RouteTag>>>);
+pub struct OpenIds(Rc<RefCell<Ids>>);
+
+#[derive(Default, Debug)]
+struct Ids {
+    open: HashMap<SessionId, RouteTag>,
+    directory: Directory,
+}
 
 impl OpenIds {
+    /// Whether a session of this id is open on this shard.
+    pub fn has(&self, id: &str) -> bool {
+        self.0.borrow().open.contains_key(id)
+    }
+
     /// Whether a route other than `route` has a session of this id.
-    pub fn is_elsewhere(&self, id: &SessionId, route: RouteTag) -> bool {
-        self.0.borrow().get(id).is_some_and(|&open| open != route)
+    pub fn is_elsewhere(&self, id: &str, route: RouteTag) -> bool {
+        self.0.borrow().open.get(id).is_some_and(|&open| open != route)
     }
 
     /// A session was opened.
     pub fn insert(&self, id: SessionId, route: RouteTag) {
-        self.0.borrow_mut().insert(id, route);
+        self.0.borrow_mut().open.insert(id, route);
     }
 
     /// It has ended.
     pub fn remove(&self, id: &SessionId) {
-        self.0.borrow_mut().remove(id);
+        self.0.borrow_mut().open.remove(id);
+    }
+
+    /// The books of this home, for as long as one look takes.
+    pub(super) fn directory(&self) -> RefMut<'_, Directory> {
+        RefMut::map(self.0.borrow_mut(), |ids| &mut ids.directory)
     }
 }
 

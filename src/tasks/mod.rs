@@ -9,7 +9,9 @@
 //! `session` decides, `chunks` remembers, `reply` and `task` write JSON; `command` and
 //! `result` read it. `retain` has what is kept beyond the next message, each with its bound:
 //! sessions without a connection (`detached`), results for clients that are behind (`flow`),
-//! and the one channel of the shard (`shared`). `cores` lets a session change its shard.
+//! and the one channel of the shard (`shared`). `cores` lets a session of either dialect change
+//! its shard: `moving` is this dialect's part in it, `held` what clients say while they wait,
+//! `following` (with `forwards`) how results go after a session.
 //! [`raw`] is the other dialect, beside all of that; ids, tickets, the table of sessions and
 //! [`Action`] serve both.
 
@@ -20,8 +22,12 @@ mod context;
 mod cores;
 mod detached;
 mod flow;
+mod following;
+mod forwards;
+mod held;
 mod id;
 mod json;
+mod moving;
 pub mod raw;
 mod reply;
 mod requests;
@@ -51,10 +57,13 @@ use crate::limits::{TASKS_TICK_MS, TASKS_WHEEL_SLOTS};
 use crate::metrics::ShardMetrics;
 use crate::wheel::Wheel;
 use crate::ws::CloseCode;
+use command::Modes;
 use context::Context;
-use cores::{Cores, Held};
+use cores::Cores;
 use detached::Detached;
 use flow::Flow;
+use following::Following;
+use held::Held;
 use result::WorkerResult;
 use session::{End, Session};
 use shared::SharedChannel;
@@ -138,7 +147,9 @@ pub struct Tasks {
     text_bytes: usize,
     shared: Option<SharedChannel>,
     /// `None` where there is one shard.
-    cores: Option<Box<Cores>>,
+    cores: Option<Box<Cores<Modes>>>,
+    /// Sessions whose results come to another shard than they are on.
+    following: Following,
     wheel: Wheel,
     /// Slots whose deadline has come; kept for its allocation.
     due: Vec<u32>,
@@ -161,6 +172,7 @@ impl Tasks {
             text_bytes: 0,
             shared,
             cores: None,
+            following: Following::default(),
             wheel: Wheel::new(TASKS_TICK_MS, TASKS_WHEEL_SLOTS),
             due: Vec::new(),
             broker_up: true,
@@ -251,7 +263,8 @@ impl Tasks {
             self.with(slot, now, actions, Session::on_deadline);
         }
         self.due = due;
-        self.on_core_tick(now, actions);
+        cores::on_tick(self, now, actions);
+        self.end_forwards(now, actions);
         self.close_slow(now, actions);
         if self.broker_up {
             self.ask_for_shared(actions);
@@ -345,7 +358,8 @@ impl Tasks {
             self.regulate(owner, actions);
         }
         self.make_room_for_texts(actions);
-        self.after_change(slot, now, actions);
+        self.say_heard(slot, now, actions);
+        cores::after_change(self, slot, now, actions);
     }
 
     /// The one teardown of a session.
@@ -355,7 +369,8 @@ impl Tasks {
         if let Some(channel) = session.channel().cloned() {
             actions.push(Action::Broker(broker::Command::Unsubscribe { channel }));
         }
-        self.on_ended(slot, &session, actions);
+        self.following.relayed.remove(&slot);
+        cores::on_ended(self, slot, &session, actions);
         self.open_ids.remove(session.id());
         self.forget_detachment(session.detachment());
         let metrics = &self.metrics.tasks;

@@ -2,11 +2,12 @@
 //! told why not.
 
 use super::command::{BadCommand, Command, Modes};
+use super::cores::{self, Refusal, Tenure, Wish};
 use super::id::{BadSessionId, SessionId};
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
 use super::retain::close;
 use super::session::Session;
-use super::{Action, SESSIONS_MAX, Tasks, Tenure};
+use super::{Action, SESSIONS_MAX, Tasks};
 use crate::clock::Now;
 use crate::ids::SocketId;
 use crate::limits::TASKS_ECHO_CHARS;
@@ -27,7 +28,7 @@ impl Tasks {
             if connection.closing {
                 return;
             }
-            if connection.held.is_some() && self.hold(from, kind, payload, actions) {
+            if connection.held.is_some() && self.hold_message(from, kind, payload, actions) {
                 return;
             }
             let binary = self.connections.get(&from).and_then(|connection| connection.binary);
@@ -73,18 +74,24 @@ impl Tasks {
         actions: &mut Vec<Action>,
     ) {
         let named = !text.is_empty();
-        let id = match if named { SessionId::parse(text) } else { Ok(self.fresh_id()) } {
+        let id = match if named {
+            SessionId::parse(text)
+        } else {
+            Ok(cores::fresh_id(self.cores.as_deref()))
+        } {
             Ok(id) => id,
             Err(BadSessionId) => {
                 let message = "session_id must be 1 to 128 of A-Z a-z 0-9 . _ : -";
                 return self.refuse(from, ErrorCode::BadSessionId, message, None, actions);
             }
         };
-        if self.open_ids.is_elsewhere(&id, self.route) {
-            let message = "session_id is open on another route";
-            return self.refuse(from, ErrorCode::BadSessionId, message, Some(&id), actions);
+        if self.open_ids.is_elsewhere(id.as_str(), self.route) {
+            return self.refuse_wish(from, Refusal::OnOtherRoute, &id, actions);
         }
-        let open = self.table.find(id.as_str()).filter(|&slot| !self.is_leaving(slot));
+        let open = self
+            .table
+            .find(id.as_str())
+            .filter(|&slot| !cores::is_leaving(self.cores.as_deref(), slot));
         if self.has_other_binary(from, open, modes) {
             return self.refuse_other_binary(from, &id, actions);
         }
@@ -98,7 +105,7 @@ impl Tasks {
             });
         }
         let full = self.sessions_of(from) >= self.config.sessions_per_connection.max(1) as usize;
-        if full || (open.is_none() && !self.has_room(actions)) {
+        if full || (open.is_none() && !self.make_room(actions)) {
             return self.refuse(from, ErrorCode::Busy, SYSTEM_BUSY, Some(&id), actions);
         }
         if let Some(slot) = open {
@@ -108,25 +115,23 @@ impl Tasks {
             let code = ErrorCode::BrokerUnavailable;
             return self.refuse(from, code, SYSTEM_BUSY, Some(&id), actions);
         }
-        if self.cores.is_some() {
-            return self.claim(from, id, named, modes, now, actions);
+        let wish = Wish { from, id, named, request: modes };
+        match self.cores {
+            Some(_) => cores::claim(self, wish, now, actions),
+            None => self.open_session(wish, None, now, actions),
         }
-        self.open(from, id, named, modes, None, now, actions);
     }
 
     /// Makes a session that there is not.
-    #[expect(clippy::too_many_arguments, reason = "all that a start says, and where")]
-    pub(super) fn open(
+    pub(super) fn open_session(
         &mut self,
-        from: SocketId,
-        id: SessionId,
-        named: bool,
-        modes: Modes,
+        wish: Wish<Modes>,
         tenure: Option<Tenure>,
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        self.stop_forwarding(&id);
+        let Wish { from, id, named, request: modes } = wish;
+        self.following.stop(&id);
         self.open_ids.insert(id.clone(), self.route);
         let slot = self.table.insert(|key| Session::new(key, id, from, named, now.ms).of(tenure));
         self.connections.entry(from).or_default().sessions.push(slot);
@@ -143,12 +148,12 @@ impl Tasks {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
-        self.dispossess(slot, actions);
+        self.take_from_owner(slot, actions);
         self.give_to(slot, by, modes, now, actions);
     }
 
     /// Takes a session from its owner, who is closed, or from nobody.
-    pub(super) fn dispossess(&mut self, slot: u32, actions: &mut Vec<Action>) {
+    pub(super) fn take_from_owner(&mut self, slot: u32, actions: &mut Vec<Action>) {
         let old = self.table.get(slot).and_then(Session::owner);
         if let Some((socket, connection)) =
             old.and_then(|old| self.connections.get_mut(&old).map(|connection| (old, connection)))
@@ -209,7 +214,7 @@ impl Tasks {
     }
 
     /// Whether the shard can have one more session. One that is nobody's gives way.
-    pub(super) fn has_room(&mut self, actions: &mut Vec<Action>) -> bool {
+    pub(super) fn make_room(&mut self, actions: &mut Vec<Action>) -> bool {
         self.table.len() < self.sessions_per_shard() || self.end_oldest_detached(actions)
     }
 
@@ -225,6 +230,23 @@ impl Tasks {
             self.refuse(from, code, &message, id.as_ref(), actions);
         }
         slot
+    }
+
+    pub(super) fn refuse_wish(
+        &self,
+        to: SocketId,
+        why: Refusal,
+        id: &SessionId,
+        actions: &mut Vec<Action>,
+    ) {
+        let (code, message) = match why {
+            Refusal::Busy => (ErrorCode::Busy, SYSTEM_BUSY),
+            Refusal::BrokerUnavailable => (ErrorCode::BrokerUnavailable, SYSTEM_BUSY),
+            Refusal::OnOtherRoute => {
+                (ErrorCode::BadSessionId, "session_id is open on another route")
+            }
+        };
+        self.refuse(to, code, message, Some(id), actions);
     }
 
     pub(super) fn refuse(

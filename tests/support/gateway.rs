@@ -65,6 +65,23 @@ impl TestGateway {
         gateway.metrics().iter().map(|shard| value(shard)).collect()
     }
 
+    /// A connection to that shard that has said nothing yet; the kernel chooses, so others
+    /// are made and closed.
+    pub fn stream_to(&self, shard: usize) -> TcpStream {
+        let mut others = Vec::new();
+        loop {
+            let accepted = || self.each(|m| m.connections.accepted.get());
+            let before = accepted();
+            let stream = TcpStream::connect(self.address).expect("it listens");
+            self.until("accepted", |_| accepted() != before);
+            if accepted()[shard] > before[shard] {
+                return stream;
+            }
+            others.push(stream);
+            assert!(others.len() < 200, "the kernel gives shard {shard} nothing");
+        }
+    }
+
     /// Awaits a condition on the counters.
     pub fn until(&self, what: &str, condition: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + PATIENCE;

@@ -4,5 +4,6 @@ pub mod client;
 pub mod gateway;
 pub mod log;
 pub mod process;
+pub mod raw;
 pub mod redis;
 pub mod stage;

@@ -4,53 +4,60 @@ use std::collections::HashMap;
 
 use super::message::Tenure;
 use crate::ids::SocketId;
-use crate::tasks::command::Modes;
 use crate::tasks::id::SessionId;
 
-/// One claim, until it is answered.
+/// One claim, until it is answered. `Q`: what a client may ask for beside the id.
 #[derive(Debug)]
-pub struct Claim {
+pub struct Claim<Q> {
     /// Whose session.
     pub id: SessionId,
-    /// Whose `start` it was: the last one on this shard. `None`: he has left, or was told
+    /// Whose wish it was: the last one on this shard. `None`: he has left, or was told
     /// that it takes too long.
     pub waiter: Option<SocketId>,
-    /// What that `start` said.
-    pub modes: Modes,
+    /// What he asked for.
+    pub request: Q,
     /// When the waiter is told `busy`.
     pub deadline_ms: u64,
     /// Another shard has claimed the session from this one: it goes there at once.
     pub next: Option<Tenure>,
 }
 
-/// By the number of their tenure, and by id those that a further `start` here joins.
-#[derive(Default, Debug)]
-pub struct Claims {
-    by_number: HashMap<u64, Claim>,
+/// By the number of their tenure, and by id those that a further wish here joins.
+#[derive(Debug)]
+pub struct Claims<Q> {
+    by_number: HashMap<u64, Claim<Q>>,
     open: HashMap<SessionId, u64>,
 }
 
-impl Claims {
+impl<Q> Default for Claims<Q> {
+    fn default() -> Self {
+        Self { by_number: HashMap::new(), open: HashMap::new() }
+    }
+}
+
+impl<Q> Claims<Q> {
     /// How many are under way.
     pub fn len(&self) -> usize {
         self.by_number.len()
     }
 
     /// Takes a new one in. There must be none that it could have joined.
-    pub fn insert(&mut self, number: u64, claim: Claim) {
+    pub fn insert(&mut self, number: u64, claim: Claim<Q>) {
         self.open.insert(claim.id.clone(), number);
         self.by_number.insert(number, claim);
     }
 
-    /// The claim of this id that a further `start` joins.
-    pub fn joinable(&mut self, id: &SessionId) -> Option<(u64, &mut Claim)> {
+    /// The claim of this id that a further wish joins.
+    pub fn joinable(&mut self, id: &SessionId) -> Option<(u64, &mut Claim<Q>)> {
         let number = *self.open.get(id)?;
         Some((number, self.by_number.get_mut(&number)?))
     }
 
-    /// The claim of that number.
-    pub fn get_mut(&mut self, number: u64) -> Option<&mut Claim> {
-        self.by_number.get_mut(&number)
+    /// A waiter has left.
+    pub fn forget_waiter(&mut self, number: u64) {
+        if let Some(claim) = self.by_number.get_mut(&number) {
+            claim.waiter = None;
+        }
     }
 
     /// Another shard is next. Gives the waiter, whose session it is no more; `None` where
@@ -65,7 +72,7 @@ impl Claims {
     }
 
     /// It was answered, or could not be sent.
-    pub fn remove(&mut self, number: u64) -> Option<Claim> {
+    pub fn remove(&mut self, number: u64) -> Option<Claim<Q>> {
         let claim = self.by_number.remove(&number)?;
         if self.open.get(&claim.id) == Some(&number) {
             self.open.remove(&claim.id);

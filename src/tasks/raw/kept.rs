@@ -74,6 +74,16 @@ impl Kept {
         std::mem::take(&mut self.lost)
     }
 
+    /// What it counts for in the shard's gauge.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many results there are.
+    pub fn results(&self) -> u64 {
+        self.frames.iter().filter(|kept| kept.is_result).count() as u64
+    }
+
     /// The client will not be told: results count as lost.
     pub fn abandon(&mut self, cx: &mut Context<'_>) {
         while let Some(kept) = self.take_next(cx) {

@@ -8,11 +8,14 @@
 //!
 //! Reads downward: [`RawTasks`] finds the session, `session` decides, `unfinished` numbers
 //! the tasks, `kept` holds what a client that is away will be told; `task` and `reply`
-//! write JSON, `result` reads it.
+//! write JSON, `result` reads it. `moving` is this dialect's part in a session's change of its
+//! shard, `ears` how results go after it.
 
 mod config;
 mod context;
+mod ears;
 mod kept;
+mod moving;
 mod reply;
 mod result;
 mod session;
@@ -26,12 +29,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use config::RawConfig;
+pub use session::Session as RawSession;
 
+use super::cores::{self, Cores, Host, Refusal, Wish};
 use super::detached::Detached;
+use super::held::Held;
 use super::id::{self, BadSessionId, OpenIds, SessionId};
 use super::shared::SharedChannel;
 use super::table::Table;
-use super::ticket::{self, Purpose, RouteTag, SESSIONS_MAX};
+use super::ticket::{self, Purpose, RouteTag};
 use super::{Action, table::Named};
 use crate::broker::{Command, Event, Ticket};
 use crate::clock::Now;
@@ -41,7 +47,7 @@ use crate::metrics::ShardMetrics;
 use crate::wheel::Wheel;
 use crate::ws::{CloseCode, Kind, query_value};
 use context::Context;
-use reply::ErrorCode;
+use ears::Ears;
 use result::WorkerResult;
 use session::{End, Session};
 use task::Data;
@@ -70,6 +76,12 @@ pub struct RawTasks {
     /// Sessions whose client is away.
     detached: Detached,
     shared: Option<SharedChannel>,
+    /// `None` where there is one shard.
+    cores: Option<Box<Cores<()>>>,
+    /// Connections whose session another shard has.
+    waiting: HashMap<SocketId, Held>,
+    /// Sessions that this shard hears for others.
+    ears: Ears,
     wheel: Wheel,
     /// Slots whose deadline has come; kept for its allocation.
     due: Vec<u32>,
@@ -91,6 +103,9 @@ impl RawTasks {
             open_ids,
             detached: Detached::default(),
             shared,
+            cores: None,
+            waiting: HashMap::new(),
+            ears: Ears::default(),
             metrics,
             route,
             table: Table::default(),
@@ -110,29 +125,23 @@ impl RawTasks {
         actions: &mut Vec<Action>,
     ) {
         let open = requested.as_ref().and_then(|id| self.table.find(id.as_str()));
+        let open = open.filter(|&slot| !cores::is_leaving(self.cores.as_deref(), slot));
         if let Some(slot) = open {
             return self.resume(slot, socket, now, actions);
         }
-        let is_elsewhere =
-            requested.as_ref().is_some_and(|id| self.open_ids.is_elsewhere(id, self.route));
-        if is_elsewhere
-            || self.table.len() >= self.config.sessions_per_shard.clamp(1, SESSIONS_MAX) as usize
-        {
-            self.metrics.tasks.errors.inc();
-            actions.push(reply::error(ErrorCode::Busy, None).sent_to(socket));
-            actions.push(reply::close_for_now(socket));
-            return;
-        }
         let named = requested.is_some();
-        let id = requested.unwrap_or_else(SessionId::random);
-        self.open_ids.insert(id.clone(), self.route);
-        let slot = self.table.insert(|key| Session::new(key, id, socket, named));
-        self.owned.insert(socket, slot);
-        self.metrics.tasks.sessions.inc();
-        self.with(slot, now, actions, |session, cx| {
-            session.subscribe(cx);
-            None
-        });
+        let id = requested.unwrap_or_else(|| cores::fresh_id(self.cores.as_deref()));
+        if self.open_ids.is_elsewhere(id.as_str(), self.route) {
+            return self.refuse(socket, Refusal::OnOtherRoute, &id, actions);
+        }
+        if !self.has_room(actions) {
+            return self.refuse(socket, Refusal::Busy, &id, actions);
+        }
+        let wish = Wish { from: socket, id, named, request: () };
+        match self.cores {
+            Some(_) => cores::claim(self, wish, now, actions),
+            None => self.open(wish, None, now, actions),
+        }
     }
 
     fn resume(&mut self, slot: u32, by: SocketId, now: Now, actions: &mut Vec<Action>) {
@@ -158,6 +167,9 @@ impl RawTasks {
         now: Now,
         actions: &mut Vec<Action>,
     ) {
+        if self.waiting.contains_key(&from) {
+            return self.hold_message(from, kind, payload, actions);
+        }
         // None: it has been told to close.
         let Some(&slot) = self.owned.get(&from) else { return };
         let data = match kind {
@@ -198,14 +210,25 @@ impl RawTasks {
                 if self.shared.as_ref().is_some_and(|shared| shared.is(channel)) {
                     return self.on_shared(event, now, actions);
                 }
-                let Some(slot) = id::of_channel(channel).and_then(|id| self.table.find(id)) else {
+                let Some(id) = id::of_channel(channel) else { return Some(event) };
+                if let Some(slot) = self.table.find(id) {
+                    self.on_channel(slot, &event, now, actions);
+                } else if let Some(ear) = self.ear_of(id) {
+                    if let Event::Message { payload, .. } = event {
+                        self.overhear(ear, payload, now, actions);
+                    }
+                } else {
                     return Some(event);
-                };
-                self.on_channel(slot, &event, now, actions);
+                }
             }
             _ => return Some(event),
         }
         None
+    }
+
+    /// Its own among the routes that share the broker; the same on every shard.
+    pub fn tag(&self) -> RouteTag {
+        self.route
     }
 
     /// The connection whose session a ticket is for, while both are there.
@@ -238,24 +261,33 @@ impl RawTasks {
             Event::SubscribeFailed(_, error) => {
                 self.with(slot, now, actions, |session, cx| session.on_subscribe_failed(error, cx))
             }
-            Event::Message { payload, .. } => match WorkerResult::parse(payload) {
-                Ok(result) => self.with(slot, now, actions, |session, cx| {
-                    session.on_result(&result, cx);
-                    None
-                }),
-                Err(result::Malformed) => {
-                    self.metrics.tasks.results.malformed.inc();
-                    let id = self.table.get(slot).map_or("", |session| session.id().as_str());
-                    log::debug!("session {id}: malformed result of {} bytes", payload.len());
-                }
-            },
+            Event::Message { payload, .. } => self.on_result(slot, payload, now, actions),
             _ => {}
         }
     }
 
+    fn on_result(&mut self, slot: u32, payload: &[u8], now: Now, actions: &mut Vec<Action>) {
+        match WorkerResult::parse(payload) {
+            Ok(result) => self.with(slot, now, actions, |session, cx| {
+                session.on_result(&result, cx);
+                None
+            }),
+            Err(result::Malformed) => {
+                self.metrics.tasks.results.malformed.inc();
+                let id = self.table.get(slot).map_or("", |session| session.id().as_str());
+                log::debug!("session {id}: malformed result of {} bytes", payload.len());
+            }
+        }
+    }
+
     /// Something about the channel of the shard, which other raw routes may share.
-    fn on_shared(&mut self, event: Event, now: Now, actions: &mut Vec<Action>) -> Option<Event> {
-        match &event {
+    fn on_shared(
+        &mut self,
+        mut event: Event,
+        now: Now,
+        actions: &mut Vec<Action>,
+    ) -> Option<Event> {
+        match &mut event {
             Event::Message { payload, .. } => {
                 let Ok(result) = WorkerResult::parse(payload) else {
                     self.metrics.tasks.results.malformed.inc();
@@ -263,7 +295,9 @@ impl RawTasks {
                 };
                 let id = result.session_id.as_deref();
                 let Some(slot) = id.and_then(|id| self.table.find(id)) else {
-                    return Some(event);
+                    let Some(ear) = id.and_then(|id| self.ear_of(id)) else { return Some(event) };
+                    self.overhear(ear, std::mem::take(payload), now, actions);
+                    return None;
                 };
                 self.with(slot, now, actions, |session, cx| {
                     session.on_result(&result, cx);
@@ -294,9 +328,22 @@ impl RawTasks {
         }
     }
 
+    /// Nobody can come back any more: sessions whose client is away end.
+    pub fn end_away(&mut self, now: Now, actions: &mut Vec<Action>) {
+        while let Some(oldest) = self.detached.oldest() {
+            self.with(oldest, now, actions, Session::give_up);
+        }
+    }
+
     /// A socket is gone, however it went: its session waits for it, or ends.
     pub fn on_disconnect(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
+        self.forget_waiting(socket);
         let Some(slot) = self.owned.remove(&socket) else { return };
+        self.leave_alone(slot, now, actions);
+    }
+
+    /// The client of a session is away: it waits, or ends.
+    fn leave_alone(&mut self, slot: u32, now: Now, actions: &mut Vec<Action>) {
         self.with(slot, now, actions, Session::leave);
         while self.detached.len() > self.config.detached_per_shard.max(1) as usize
             && let Some(oldest) = self.detached.oldest()
@@ -323,6 +370,8 @@ impl RawTasks {
             self.with(slot, now, actions, Session::on_deadline);
         }
         self.due = due;
+        cores::on_tick(self, now, actions);
+        self.tell_missed(now, actions);
         // Where it was refused, it is asked for again.
         if self.broker_up {
             self.ask_for_shared(actions);
@@ -332,7 +381,7 @@ impl RawTasks {
     /// Whether the client of a connection waits for something: its open frame, a result.
     pub fn has_open_work(&self, socket: SocketId) -> bool {
         let session = self.owned.get(&socket).and_then(|&slot| self.table.get(slot));
-        session.is_some_and(Session::has_open_work)
+        session.is_some_and(Session::has_open_work) || self.waiting.contains_key(&socket)
     }
 
     /// Does something to a session, and then what follows from any change of one: its end,
@@ -381,6 +430,7 @@ impl RawTasks {
         {
             actions.push(if paused { Action::Pause(owner) } else { Action::Resume(owner) });
         }
+        cores::after_change(self, slot, now, actions);
     }
 
     /// The one teardown of a session.
@@ -393,6 +443,8 @@ impl RawTasks {
         if let Some(channel) = session.channel().cloned() {
             actions.push(Action::Broker(Command::Unsubscribe { channel }));
         }
+        self.stop_hearing(session.heard, actions);
+        cores::on_ended(self, slot, &session, actions);
         self.open_ids.remove(session.id());
         let metrics = &self.metrics.tasks;
         if let Some(number) = session.detachment {

@@ -42,6 +42,8 @@ pub enum ErrorCode {
     Busy,
     /// The broker is away or refused.
     BrokerUnavailable,
+    /// The id is open on another route.
+    BadSessionId,
     /// The task was not done in time; nothing more will come of it.
     Deadline,
     /// Results are missing here.
@@ -61,6 +63,7 @@ impl ErrorCode {
         match self {
             Self::Busy => "System busy",
             Self::BrokerUnavailable => "The broker is not available",
+            Self::BadSessionId => "The session is open on another route",
             Self::Deadline => "Not done in time",
             Self::Lost => "Results were lost",
         }

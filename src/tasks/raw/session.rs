@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::context::Context;
+use super::ears::Heard;
 use super::kept::{Kept, KeptFrame};
 use super::reply::{self, ErrorCode, Frame};
 use super::result::WorkerResult;
@@ -16,6 +17,7 @@ use crate::broker::{Command, Error as BrokerError, Task};
 use crate::ids::SocketId;
 use crate::limits::FRAME_HEADER_BYTES_MAX;
 use crate::tasks::Action;
+use crate::tasks::cores::Tenure;
 use crate::tasks::detached::DetachedNumber;
 use crate::tasks::flow::Flow;
 use crate::tasks::id::SessionId;
@@ -35,27 +37,33 @@ pub enum End {
 /// One session.
 #[derive(Debug)]
 pub struct Session {
-    key: SessionKey,
+    pub(super) key: SessionKey,
     id: SessionId,
-    /// Its own, unless it has one together with the others of the shard.
-    channel: Option<Arc<str>>,
+    /// Its own, unless it has one together with the others of the shard, or is heard on
+    /// another shard.
+    pub(super) channel: Option<Arc<str>>,
+    /// Where its results come on a channel of the shard that opened it: that one.
+    reply_to: Option<Arc<str>>,
+    /// Under which this shard owns it, where there are others.
+    pub(super) tenure: Option<Tenure>,
+    pub(super) heard: Heard,
     /// The client chose the id, so that it can come back to it.
     named: bool,
-    owner: Option<SocketId>,
-    confirmed: bool,
+    pub(super) owner: Option<SocketId>,
+    pub(super) confirmed: bool,
     resumed: bool,
-    tasks: Unfinished,
-    kept: Kept,
+    pub(super) tasks: Unfinished,
+    pub(super) kept: Kept,
     /// How far its owner is behind.
-    flow: Flow,
+    pub(super) flow: Flow,
     /// It is so far behind that something had to be dropped.
-    too_slow: bool,
-    away_until_ms: Option<u64>,
+    pub(super) too_slow: bool,
+    pub(super) away_until_ms: Option<u64>,
     /// Its place among the sessions whose client is away.
     pub detachment: Option<DetachedNumber>,
     /// Its owner is not read.
-    paused: bool,
-    armed_ms: Option<u64>,
+    pub(super) paused: bool,
+    pub(super) armed_ms: Option<u64>,
 }
 
 impl Named for Session {
@@ -67,10 +75,19 @@ impl Named for Session {
 impl Session {
     /// A session that waits for its subscription, which [`subscribe`](Self::subscribe)
     /// asks for. `named`: the id is the client's own.
-    pub fn new(key: SessionKey, id: SessionId, owner: SocketId, named: bool) -> Self {
+    pub fn new(
+        key: SessionKey,
+        id: SessionId,
+        owner: SocketId,
+        named: bool,
+        tenure: Option<Tenure>,
+    ) -> Self {
         Self {
             key,
             channel: None,
+            reply_to: None,
+            tenure,
+            heard: Heard::here(tenure),
             id,
             named,
             owner: Some(owner),
@@ -109,6 +126,7 @@ impl Session {
 
     /// Asks for its results. What is pushed after this is answered after it.
     pub fn subscribe(&mut self, cx: &mut Context<'_>) {
+        self.reply_to = cx.config.reply_to.clone();
         match cx.shared_confirmed {
             Some(true) => self.on_subscribed(cx),
             // They all hear of it when it is in force.
@@ -149,8 +167,7 @@ impl Session {
         let seq = self.tasks.take();
         let purpose = Purpose::Push(Unfinished::ordinal(seq));
         let ticket = ticket::issue(cx.route, self.key, purpose);
-        let value =
-            task::encode(&self.id, seq, data, cx.now.unix_ms, cx.config.reply_to.as_deref());
+        let value = task::encode(&self.id, seq, data, cx.now.unix_ms, self.reply_to.as_deref());
         // A list has no place for the fields; in a stream they tell raw tasks from others.
         let fields = vec![
             ("type", "raw".into()),
@@ -310,7 +327,7 @@ impl Session {
         }
     }
 
-    fn tell_error(&mut self, frame: Frame, cx: &mut Context<'_>) {
+    pub(super) fn tell_error(&mut self, frame: Frame, cx: &mut Context<'_>) {
         cx.metrics.errors.inc();
         self.tell(KeptFrame { frame, is_result: false }, cx);
     }

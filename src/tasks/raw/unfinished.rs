@@ -38,12 +38,19 @@ pub enum Told {
 pub struct Unfinished {
     next_seq: u64,
     tasks: BTreeMap<u64, Task>,
+    /// Those that the broker is not known to have.
+    pushing: usize,
 }
 
 impl Unfinished {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.tasks.len()
+    }
+
+    /// How many the broker is not known to have, or to have refused.
+    pub fn pushing(&self) -> usize {
+        self.pushing
     }
 
     /// The number of the next task.
@@ -57,6 +64,7 @@ impl Unfinished {
         // 2^64 messages do not fit into the life of a connection.
         self.next_seq = seq.wrapping_add(1);
         self.tasks.insert(seq, Task { deadline_ms: None, next_number: 0 });
+        self.pushing += 1;
         seq
     }
 
@@ -77,13 +85,20 @@ impl Unfinished {
     /// The broker took it. `false` if that was known, or the task has ended.
     pub fn accept(&mut self, seq: u64, deadline_ms: u64) -> bool {
         let task = self.tasks.get_mut(&seq).filter(|task| task.deadline_ms.is_none());
-        task.map(|task| task.deadline_ms = Some(deadline_ms)).is_some()
+        let Some(task) = task else { return false };
+        task.deadline_ms = Some(deadline_ms);
+        self.pushing -= 1;
+        true
     }
 
     /// The broker did not take it. `false` if a worker has it nevertheless.
     pub fn refuse(&mut self, seq: u64) -> bool {
         let waits = self.tasks.get(&seq).is_some_and(|task| task.deadline_ms.is_none());
-        waits && self.tasks.remove(&seq).is_some()
+        if waits {
+            self.tasks.remove(&seq);
+            self.pushing -= 1;
+        }
+        waits
     }
 
     /// A worker's result. The deadline is for a task that the broker was not known to have.
@@ -100,6 +115,7 @@ impl Unfinished {
         }
         let early = task.deadline_ms.is_none();
         task.deadline_ms.get_or_insert(deadline_ms);
+        self.pushing -= usize::from(early);
         if done {
             self.tasks.remove(&seq);
         }
@@ -171,7 +187,7 @@ mod tests {
             next_seq in 1..1u64 << 40,
             behind in 0..u64::from(CHUNKS_MAX),
         ) {
-            let tasks = Unfinished { next_seq, tasks: BTreeMap::new() };
+            let tasks = Unfinished { next_seq, ..Unfinished::default() };
             let Some(seq) = (next_seq - 1).checked_sub(behind) else { return Ok(()) };
             prop_assert_eq!(tasks.seq_of(Unfinished::ordinal(seq)), Some(seq));
         }

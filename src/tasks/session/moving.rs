@@ -5,19 +5,20 @@ use std::sync::Arc;
 use super::{End, Session};
 use crate::tasks::chunks::Answered;
 use crate::tasks::context::Context;
-use crate::tasks::cores::Tenure;
+use crate::tasks::cores::{Tenure, Travels};
 use crate::tasks::result::WorkerResult;
 use crate::tasks::ticket::SessionKey;
+
+impl Travels for Session {
+    fn tenure(&self) -> Option<Tenure> {
+        self.tenure
+    }
+}
 
 impl Session {
     /// The same, owned by its shard under `tenure`.
     pub fn of(self, tenure: Option<Tenure>) -> Self {
         Self { tenure, ..self }
-    }
-
-    /// Under which its shard owns it.
-    pub fn tenure(&self) -> Option<Tenure> {
-        self.tenure
     }
 
     /// Whether its results are heard by this shard.

@@ -27,6 +27,11 @@ struct Gateway {
 
 impl Gateway {
     fn new(per_shard: bool) -> Self {
+        Self::on_route(5, per_shard, &Default::default())
+    }
+
+    /// One route of a gateway, whose shards share `ids` with other routes.
+    fn on_route(route: usize, per_shard: bool, ids: &[OpenIds; SHARDS]) -> Self {
         let shard = |n: usize| {
             let config = TasksConfig {
                 chunk_deadline_ms: DEADLINE_MS,
@@ -34,8 +39,9 @@ impl Gateway {
                 ..TasksConfig::default()
             };
             let mut world = World::new(config);
-            let old = std::mem::replace(&mut world.tasks, World::new(TasksConfig::default()).tasks);
-            world.tasks = old.among(ShardId(n as u16), SHARDS);
+            let (config, metrics) = (world.tasks.config.clone(), world.metrics.clone());
+            let tasks = Tasks::new(config, metrics, RouteTag::new(route).unwrap());
+            world.tasks = tasks.with_open_ids(ids[n].clone()).among(ShardId(n as u16), SHARDS);
             world.hear(Event::Up);
             world.settle();
             world
@@ -150,12 +156,16 @@ impl Gateway {
             }
         }
         for id in SESSIONS {
-            let has = |world: &World| world.tasks.table.find(id).is_some();
-            let here = self.shards.iter().filter(|world| has(world)).count();
-            let moving = |m: &&PeerMessage| matches!(m, PeerMessage::Moved(p) if p.session.id().as_str() == id);
-            let moving = self.lanes.iter().flatten().flatten().filter(moving).count();
-            assert!(here + moving <= 1, "{id} is {here} times somewhere and {moving} moving");
+            assert!(self.count(id) <= 1, "{id} is there twice");
         }
+    }
+
+    /// How often a session is somewhere, or moving.
+    fn count(&self, id: &str) -> usize {
+        let here = self.shards.iter().filter(|world| world.tasks.table.find(id).is_some()).count();
+        let is_it =
+            |m: &&PeerMessage| matches!(m, PeerMessage::Moved(p) if p.session.id().as_str() == id);
+        here + self.lanes.iter().flatten().flatten().filter(is_it).count()
     }
 
     fn settle(&mut self) {
@@ -207,7 +217,8 @@ impl Gateway {
         }
     }
 
-    fn assert_empty(&mut self) {
+    /// Every client goes, and nobody comes back.
+    fn leave(&mut self) {
         for (shard, slot) in (0..SHARDS).flat_map(|n| (0..SOCKETS).map(move |slot| (n, slot))) {
             self.disconnect(shard, slot);
         }
@@ -217,6 +228,10 @@ impl Gateway {
         self.settle();
         self.pass(DEADLINE_MS + 500);
         self.settle();
+    }
+
+    fn assert_empty(&mut self) {
+        self.leave();
         for world in &mut self.shards {
             world.assert_empty();
             let metrics = &world.metrics.tasks;
@@ -224,7 +239,7 @@ impl Gateway {
                 [&metrics.claims, &metrics.directory, &metrics.forwards, &metrics.held_bytes];
             assert_eq!(gauges.map(|gauge| gauge.get()), [0; 4]);
             let cores = world.tasks.cores.as_ref().unwrap();
-            assert_eq!(cores.left(), 0);
+            assert_eq!(cores.left() + world.tasks.following.relayed.len(), 0);
         }
     }
 }
@@ -309,6 +324,51 @@ proptest! {
         }
         gateway.finish_all();
         gateway.assert_empty();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn an_id_is_open_on_one_route_however_claims_cross(
+        steps in prop::collection::vec((any::<bool>(), step()), 1..250),
+    ) {
+        let ids = Default::default();
+        let mut routes = [5, 6].map(|route| Gateway::on_route(route, false, &ids));
+        for (route, step) in steps {
+            take(&mut routes[usize::from(route)], step);
+            for id in SESSIONS {
+                let count: usize = routes.iter().map(|route| route.count(id)).sum();
+                prop_assert!(count <= 1, "{} is open on both routes", id);
+            }
+        }
+        routes.iter_mut().for_each(Gateway::finish_all);
+        routes.iter_mut().for_each(Gateway::leave);
+        routes.iter_mut().for_each(Gateway::assert_empty);
+    }
+}
+
+#[test]
+fn an_id_that_is_open_on_another_route_is_refused_until_it_has_ended() {
+    for (here, there) in (0..SHARDS).flat_map(|n| (0..SHARDS).map(move |to| (n, to))) {
+        let ids = Default::default();
+        let [mut one, mut two] = [5, 6].map(|route| Gateway::on_route(route, false, &ids));
+        one.shards[here].start(socket(1), "a");
+        one.settle();
+        let start_there = |two: &mut Gateway| {
+            two.shards[there].start(socket(2), "a");
+            two.settle();
+            (two.owner("a"), two.shards[there].metrics.tasks.errors.get())
+        };
+        assert_eq!(start_there(&mut two), (None, 1), "from {here} to {there}");
+        assert!(two.shards[there].paused.is_empty());
+        one.shards[here].finish(socket(1), "a");
+        one.settle();
+        assert_eq!(start_there(&mut two), (Some((there, socket(2))), 1));
+        two.finish_all();
+        two.leave();
+        [one, two].iter_mut().for_each(Gateway::assert_empty);
     }
 }
 

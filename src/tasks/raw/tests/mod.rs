@@ -1,6 +1,7 @@
 //! The route as a whole, in a world of clients, a broker and workers that a test drives.
 
 mod away;
+mod cores;
 mod properties;
 mod sessions;
 
@@ -10,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::broker::{Command as Ask, Error as BrokerError};
+use crate::ids::ShardId;
+use crate::tasks::cores::PeerMessage;
 
 pub fn socket(slot: u32) -> SocketId {
     SocketId { slot, generation: 0 }
@@ -41,6 +44,8 @@ pub struct World {
     /// The next pushes fail with this.
     pub refuse_with: Option<BrokerError>,
     pub sent: Vec<(SocketId, Heard)>,
+    /// Told to other shards, not yet on its way.
+    pub told: Vec<(ShardId, PeerMessage)>,
     pub closed: Vec<(SocketId, CloseCode)>,
     pub paused: BTreeSet<SocketId>,
     /// Whose outbox is full.
@@ -61,6 +66,7 @@ impl World {
             subscriptions: BTreeSet::new(),
             refuse_with: None,
             sent: Vec::new(),
+            told: Vec::new(),
             closed: Vec::new(),
             paused: BTreeSet::new(),
             awaited: BTreeSet::new(),
@@ -181,7 +187,7 @@ impl World {
         its.into_iter().map(|(_, message)| message).collect()
     }
 
-    fn carry_out(&mut self, actions: Vec<Action>) {
+    pub fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Send { to, text } => {
@@ -194,7 +200,7 @@ impl World {
                 Action::AwaitDrain(socket) => {
                     assert!(self.awaited.insert(socket), "asked twice");
                 }
-                Action::Tell { .. } => panic!("a raw session stays on its shard"),
+                Action::Tell { to, message, .. } => self.told.push((to, message)),
                 Action::Pause(socket) => assert!(self.paused.insert(socket), "paused twice"),
                 Action::Resume(socket) => assert!(self.paused.remove(&socket), "not paused"),
             }
@@ -204,8 +210,12 @@ impl World {
     /// Every session has ended: nothing may be left of them.
     pub fn assert_empty(&mut self) {
         self.settle();
-        assert!(self.subscriptions.is_empty(), "left: {:?}", self.subscriptions);
-        assert!(self.tasks.owned.is_empty());
+        let shared = self.tasks.config.reply_to.clone();
+        let own: Vec<_> =
+            self.subscriptions.iter().filter(|c| Some(*c) != shared.as_ref()).collect();
+        assert!(own.is_empty(), "left: {own:?}");
+        assert!(self.tasks.owned.is_empty() && self.tasks.waiting.is_empty());
+        assert!(self.told.is_empty() && self.tasks.ears.len() == 0);
         assert_eq!(self.tasks.table.len(), 0);
         let metrics = &self.metrics.tasks;
         assert_eq!((metrics.sessions.get(), metrics.kept_bytes.get()), (0, 0));

@@ -310,9 +310,10 @@ fn an_id_is_open_on_one_route_at_a_time() {
     let id = SessionId::parse("s").unwrap();
     open_ids.insert(id.clone(), RouteTag::new(6).unwrap());
     world.connect(client(), Some("session=s"));
-    assert_eq!(error_of(&world.heard(client())[0]), json!({"type": "error", "code": "busy"}));
+    let expected = json!({"type": "error", "code": "bad_session_id"});
+    assert_eq!(error_of(&world.heard(client())[0]), expected);
     assert_eq!(world.closed, [(client(), CloseCode::TryAgainLater)]);
     open_ids.remove(&id);
     world.connected(socket(2), "s");
-    assert!(open_ids.is_elsewhere(&id, RouteTag::new(6).unwrap()));
+    assert!(open_ids.is_elsewhere(id.as_str(), RouteTag::new(6).unwrap()));
 }

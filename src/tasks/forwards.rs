@@ -9,7 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use super::message::Tenure;
+use super::cores::Tenure;
 use crate::limits::TASKS_FORWARDS;
 use crate::tasks::id::SessionId;
 
@@ -72,11 +72,12 @@ impl Forwards {
     }
 
     /// Takes out what is over; the channels that were heard until then.
-    pub fn expire(&mut self, now_ms: u64, channels: &mut Vec<Arc<str>>) {
+    pub fn expire(&mut self, now_ms: u64, channels: &mut Vec<(SessionId, Arc<str>)>) {
         while self.ends.front().is_some_and(|(until_ms, _)| *until_ms <= now_ms) {
             let Some((until_ms, id)) = self.ends.pop_front() else { return };
             if self.by_id.get(&id).is_some_and(|forward| forward.until_ms == until_ms) {
-                channels.extend(self.remove(&id));
+                let channel = self.remove(&id);
+                channels.extend(channel.map(|channel| (id, channel)));
             }
         }
     }
