@@ -3,7 +3,7 @@
 //! At each step a line `step N` goes out, and a line on standard input lets it go on; in between
 //! a script measures the server.
 
-use std::io::{Cursor, ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 
@@ -15,11 +15,12 @@ use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, OpCode};
 
 use crate::connect::{self, Endpoint};
+use crate::frames::{Frame, first_frame};
 use crate::{Deadline, Failure, machine};
 
 /// Events taken by one wait.
 const WAIT_EVENTS: usize = 512;
-/// The one receive buffer, and the largest frame that is taken.
+/// The one receive buffer.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// One wait at the most, so that standard input and the clock are looked at.
 const WAIT_MS: u16 = 50;
@@ -201,26 +202,6 @@ impl Idle {
         );
         Ok(())
     }
-}
-
-/// One frame at the head of some bytes.
-struct Frame<'a> {
-    opcode: OpCode,
-    payload: &'a [u8],
-    /// What follows it.
-    after: &'a [u8],
-}
-
-/// The first frame of `bytes`; none if it is not all there.
-fn first_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, Failure> {
-    let mut cursor = Cursor::new(bytes);
-    let Some((header, payload_bytes)) = FrameHeader::parse(&mut cursor)? else { return Ok(None) };
-    if payload_bytes > BUFFER_BYTES as u64 {
-        return Err(format!("a frame of {payload_bytes} bytes on an idle connection").into());
-    }
-    let body = &bytes[cursor.position() as usize..];
-    let split = body.split_at_checked(payload_bytes as usize);
-    Ok(split.map(|(payload, after)| Frame { opcode: header.opcode, payload, after }))
 }
 
 fn pong(payload: &[u8]) -> Result<Vec<u8>, Failure> {

@@ -1,15 +1,20 @@
 //! The load of the benchmark scripts: one thread on one core against one server.
 //!
 //! `echo` measures what a message costs the processor of servers, in a closed loop; `idle` holds
-//! connections open in steps, for whoever measures the server's memory from outside. It must
+//! connections open in steps, for whoever measures the server's memory from outside; `tasks`
+//! streams chunks to a tasks route, and `worker` is the other end of its queue. It must
 //! cost less than the server does for the same message, so it parses nothing that it can count.
 //! Of the gateway it shares the ring engine and nothing of WebSocket.
 
 mod closed_loop;
 mod connect;
 mod echo;
+mod frames;
 mod idle;
 mod machine;
+mod session;
+mod tasks;
+mod worker;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -19,7 +24,7 @@ use clap::{Parser, Subcommand, value_parser};
 /// What went wrong, as it is told to the person at the terminal.
 type Failure = Box<dyn std::error::Error>;
 
-/// Closed-loop echo load and idle connections, from one pinned thread.
+/// Closed-loop echo and tasks load, idle connections and null workers, from one pinned thread.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -38,6 +43,10 @@ enum Mode {
     Echo(echo::EchoArgs),
     /// Opens connections step by step and holds them, answering pings.
     Idle(idle::IdleArgs),
+    /// Streams chunks in sessions of a tasks route, some in flight in each.
+    Tasks(tasks::TasksArgs),
+    /// Takes tasks from a list of Redis and does next to nothing with them, until it is ended.
+    Worker(worker::WorkerArgs),
 }
 
 /// The end of the whole run, past which every wait is a failure.
@@ -73,5 +82,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     match cli.mode {
         Mode::Echo(args) => echo::run(&args, deadline),
         Mode::Idle(args) => idle::run(&args, deadline),
+        Mode::Tasks(args) => tasks::run(&args, deadline),
+        Mode::Worker(args) => worker::run(&args),
     }
 }

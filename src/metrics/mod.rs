@@ -165,6 +165,9 @@ pub struct BrokerMetrics {
     pub reconnects: Counter,
     /// Commands refused by the broker or for lack of room.
     pub failed: Counter,
+    /// Times that commands were handed to the socket of Redis, each time all that were due:
+    /// commands by writes is how deep the pipeline is.
+    pub writes: Counter,
     /// Bytes of commands that wait for their answer.
     pub pending_bytes: Gauge,
     /// Why it is away, for `/readyz`.

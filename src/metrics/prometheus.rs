@@ -154,7 +154,7 @@ const GAUGES: [Family; 17] = [
 ];
 
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 34] = [
+const COUNTERS: [Family; 35] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -185,6 +185,9 @@ const COUNTERS: [Family; 34] = [
     }),
     ("broker_failed", "Commands refused by the broker or for lack of room.", |m| {
         m.broker.failed.get()
+    }),
+    ("redis_writes", "Writes to Redis, each with all commands that were due.", |m| {
+        m.broker.writes.get()
     }),
     ("stream_requeued", "Tasks of dead stream workers that were queued again.", |m| {
         m.broker.streams.requeued.get()

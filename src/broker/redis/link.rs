@@ -355,6 +355,7 @@ impl Link {
     /// Gives about [`LINK_WRITE_BYTES`] at a time, so the caller should have written one
     /// output before it takes the next; the rest is bounded here.
     pub fn take_output(&mut self, now_ms: u64, output: &mut Vec<u8>) {
+        self.metrics.broker.writes.inc();
         output.append(&mut self.greeting);
         if self.is_up() {
             self.work.send(&mut self.subscriptions, now_ms, output, LINK_WRITE_BYTES);
