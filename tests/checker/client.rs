@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::audio;
 use super::model::{Final, Heard, Session, Violation};
-use super::old::Old;
+use super::old::{Old, TAKEN_OVER};
 use super::plan::{Dice, Fault, RESUME};
 use super::report::Stage;
 use super::wire::{NoWire, Wire, Word};
@@ -42,6 +42,13 @@ pub struct Link {
     pub life: u64,
 }
 
+impl Link {
+    /// Whether both are connections to the same process.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (self.door, self.life) == (other.door, other.life)
+    }
+}
+
 /// A session under way.
 struct Talk {
     session: Session,
@@ -54,11 +61,19 @@ struct Talk {
     door: usize,
     /// Where the last start was acked, and when that connection was left.
     left: Option<(usize, u64, Instant)>,
+    /// Gateways to which a start was sent over a connection that was left before its ack. It
+    /// may be read after that of the next connection, on another core, and then takes the
+    /// session from it.
+    ghosts: Vec<(usize, u64)>,
 }
 
 /// How a connection went.
 enum Outcome {
-    Final(Link, Final),
+    Final {
+        link: Link,
+        told: Final,
+        reusable: bool,
+    },
     /// The session needs another connection, after a pause.
     Again(Duration),
 }
@@ -92,15 +107,16 @@ impl<'a> Client<'a> {
             pace_ms: dice.pick(&[0, 0, 5, 40]),
             door: dice.below(2) as usize,
             left: None,
+            ghosts: Vec::new(),
         };
         self.stage.count("sessions", 1);
         self.stage.count("chunks", talk.session.chunks.into());
         let mut progress = (Instant::now(), 0);
         loop {
             match self.converse(&mut talk) {
-                Outcome::Final(link, told) => {
+                Outcome::Final { link, told, reusable } => {
                     self.conclude(&talk, &link, &told);
-                    self.leave(link);
+                    self.leave(link, reusable);
                     break;
                 }
                 Outcome::Again(pause) => sleep(pause),
@@ -139,10 +155,10 @@ impl<'a> Client<'a> {
     }
 
     /// The connection may serve another session.
-    fn leave(&mut self, link: Link) {
+    fn leave(&mut self, link: Link, reusable: bool) {
         match self.dice.below(4) {
-            0 | 1 => self.link = Some(link),
-            2 => link.wire.close(),
+            0 | 1 if reusable => self.link = Some(link),
+            0..3 => link.wire.close(),
             _ => link.wire.drop_it(false),
         }
     }
@@ -171,12 +187,17 @@ impl<'a> Client<'a> {
         };
         talk.session.on_start_sent(self.stage.outage.load(SeqCst));
         let start = json!({"action": "start", "session_id": talk.session.id});
+        let was_finishing = talk.session.finish_was_sent();
+        for old in &mut self.olds {
+            old.on_other_start_sent(&link);
+        }
         let told = match link.wire.say(&start) {
             true => self.listen(talk, &mut link),
             false => Told::Broken,
         };
         match told {
-            Told::Final(told) => Outcome::Final(link, told),
+            // What was said after the session had ended is answered with an error.
+            Told::Final(told) => Outcome::Final { link, told, reusable: !was_finishing },
             Told::Cut => self.cut(talk, link),
             Told::Broken => {
                 self.note_left(talk, &link);
@@ -190,6 +211,8 @@ impl<'a> Client<'a> {
     fn note_left(&self, talk: &mut Talk, link: &Link) {
         if talk.session.is_started() {
             talk.left = Some((link.door, link.life, Instant::now()));
+        } else {
+            talk.ghosts.push((link.door, link.life));
         }
     }
 
@@ -217,7 +240,7 @@ impl<'a> Client<'a> {
                     return Told::Broken;
                 }
                 Word::Nothing => continue,
-                Word::End(code) => return self.on_end(talk, code),
+                Word::End(code) => return self.on_end(talk, link, code),
                 Word::Message(message) => {
                     let outage = self.stage.outage.load(SeqCst);
                     let id = talk.session.id.clone();
@@ -289,7 +312,7 @@ impl<'a> Client<'a> {
             self.stage.count(if same { "resumes" } else { "returns to a new session" }, 1);
         }
         for old in &mut self.olds {
-            old.on_other_started(&talk.session.id, link);
+            old.on_other_started(link);
         }
         if same && !talk.session.finish_was_sent() && self.dice.percent(60) {
             self.stage.count("resumes that trust their acks", 1);
@@ -307,9 +330,11 @@ impl<'a> Client<'a> {
         to_send.into()
     }
 
-    fn on_end(&self, talk: &Talk, code: Option<u16>) -> Told {
-        // A gateway that is killed says nothing.
-        if let Some(code) = code {
+    fn on_end(&self, talk: &Talk, link: &Link, code: Option<u16>) -> Told {
+        if code == Some(TAKEN_OVER) && talk.ghosts.contains(&(link.door, link.life)) {
+            self.stage.count("takeovers by an own late start", 1);
+        } else if let Some(code) = code {
+            // A gateway that is killed says nothing.
             let what = format!("{}: closed with {code}", talk.session.id);
             self.stage.violated(Violation(what));
         }

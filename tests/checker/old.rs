@@ -14,27 +14,34 @@ use super::wire::Word;
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Close code of a session taken over.
-const TAKEN_OVER: u16 = 4009;
+pub const TAKEN_OVER: u16 = 4009;
 
 pub struct Old {
     link: Link,
     session: String,
     /// Its start was acked, so that the session was its own.
     owned: bool,
-    /// Another connection to the same life of the gateway has had its start acked.
+    /// `start` with its session was sent over another connection to the same life of the
+    /// gateway: it may be taken over.
+    contested: bool,
+    /// That start was acked: it has been.
     taken_over: bool,
 }
 
 impl Old {
     pub fn new(session: &Session, link: Link) -> Self {
         let owned = session.is_started();
-        Self { link, session: session.id.clone(), owned, taken_over: false }
+        Self { link, session: session.id.clone(), owned, contested: false, taken_over: false }
     }
 
-    /// Another connection has started a session.
-    pub fn on_other_started(&mut self, session: &str, other: &Link) {
-        let same = (self.link.door, self.link.life) == (other.door, other.life);
-        self.taken_over |= same && self.session == session && self.owned;
+    /// Its session is started over another connection.
+    pub fn on_other_start_sent(&mut self, other: &Link) {
+        self.contested |= self.link.is_beside(other);
+    }
+
+    /// That start was acked.
+    pub fn on_other_started(&mut self, other: &Link) {
+        self.taken_over |= self.owned && self.link.is_beside(other);
     }
 
     /// What it still heard, now that its session has ended. Taken over, it has to be closed
@@ -53,7 +60,7 @@ impl Old {
                 }
                 Word::End(Some(TAKEN_OVER)) => {
                     stage.count("takeovers", 1);
-                    return match self.taken_over || !self.owned {
+                    return match self.contested {
                         true => Ok(()),
                         false => wrong("closed with 4009, and nobody took it over".into()),
                     };
