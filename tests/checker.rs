@@ -50,7 +50,7 @@ use report::{Door, Stage};
 use support::redis::RedisServer;
 
 /// Workers of the checker's own; each is a thread.
-const OWN_WORKERS: u64 = 4;
+const OWN_WORKERS: u64 = 6;
 
 /// Processes of `ringgate worker`.
 const WORKER_PROCESSES: usize = 2;
@@ -76,8 +76,8 @@ fn run(plan: &Plan, mode: Mode) {
     let (second, [listen_2, admin_2]) = gateway("second");
     let worker = |index: usize| {
         let kind = if mode.stream { "stream" } else { "list" };
-        let args = ["worker", "--redis", &url, "--mode", kind, "--concurrency", "2"];
-        let args = [&args[..], &["--delay-ms", "2", "--log-level", "error"]].concat();
+        let args = ["worker", "--redis", &url, "--mode", kind, "--concurrency", "3"];
+        let args = [&args[..], &["--delay-ms", "1", "--log-level", "warn"]].concat();
         Process::start(&args, directory.path().join(format!("worker-{index}.log")))
     };
     let workers = (0..WORKER_PROCESSES).map(worker).collect();
@@ -112,6 +112,9 @@ fn run(plan: &Plan, mode: Mode) {
         assert!(ended.iter().all(Result::is_ok), "a client panicked: {}", plan.again(mode));
     });
     println!("{}\n  {:<34}{:>10}", stage.summary(), "seconds", begin.elapsed().as_secs());
+    if std::env::var_os("CHECKER_TIMELINE").is_some() {
+        println!("{}", stage.timeline());
+    }
     let told = stage.told();
     assert!(told.is_empty(), "again: {}\n{told}", plan.again(mode));
 }

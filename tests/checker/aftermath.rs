@@ -70,6 +70,7 @@ pub fn check(stage: &Stage, cast: &mut Cast) {
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+    stage.count("chunks missing, answered later", stage.answered_late());
     for (door, gateway) in stage.doors.iter().enumerate() {
         let text = scrape(gateway.admin);
         for (what, counter) in COUNTERS {
@@ -83,6 +84,11 @@ pub fn check(stage: &Stage, cast: &mut Cast) {
         if missing > expired {
             let what = format!("gateway {door}: {missing} acked chunks missing, {expired} expired");
             stage.violated(Violation(what));
+        }
+    }
+    if std::env::var_os("CHECKER_TIMELINE").is_some() {
+        for process in &cast.workers {
+            println!("{}", process.last_words());
         }
     }
     for process in cast.gateways.iter_mut().chain(&mut cast.workers) {
@@ -113,14 +119,27 @@ fn left(stage: &Stage, redis: &mut Connection) -> Vec<String> {
     if channels.len() as u64 != 2 * kept {
         left.push(format!("{} channels in Redis: {:?}", channels.len(), channels.first()));
     }
-    let waiting: u64 = match stage.mode.stream {
-        true => query(redis, &["XLEN", "asr_tasks"]),
+    let waiting = match stage.mode.stream {
+        true => waiting_in_stream(redis),
         false => query(redis, &["LLEN", "asr_chunk_queue"]),
     };
     if waiting > 0 {
         left.push(format!("{waiting} tasks are left in Redis"));
     }
     left
+}
+
+/// Unread or unacknowledged entries. The length says nothing: what is done is trimmed by whole
+/// nodes, and the last one read stays.
+fn waiting_in_stream(redis: &mut Connection) -> u64 {
+    type Group = std::collections::HashMap<String, redis::Value>;
+    let groups: Vec<Group> = query(redis, &["XINFO", "GROUPS", "asr_tasks"]);
+    let number = |group: &Group, key: &str| match group.get(key) {
+        Some(redis::Value::Int(number)) => *number as u64,
+        other => panic!("{key} of the group is {other:?}"),
+    };
+    assert_eq!(groups.len(), 1, "the one group of the workers");
+    groups.iter().map(|group| number(group, "pending") + number(group, "lag")).sum()
 }
 
 fn query<T: redis::FromRedisValue>(redis: &mut Connection, words: &[&str]) -> T {

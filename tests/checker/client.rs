@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
         while !self.stage.over.load(SeqCst) {
             let id = format!("{}-c{}-{count}", self.stage.mode, self.number);
             self.run_session(id);
-            sleep(self.dice.millis(0, 50));
+            sleep(self.dice.millis(0, 1_500));
             count += 1;
         }
         if let Some(link) = self.link.take() {
@@ -104,7 +104,7 @@ impl<'a> Client<'a> {
             session: Session::new(id, 1 + dice.below(CHUNKS_MAX) as u32, self.stage.mode),
             window: 1 + dice.below(8) as usize,
             hasty: dice.percent(25),
-            pace_ms: dice.pick(&[0, 0, 5, 40]),
+            pace_ms: dice.pick(&[0, 20, 100, 200]),
             door: dice.below(2) as usize,
             left: None,
             ghosts: Vec::new(),
@@ -151,7 +151,7 @@ impl<'a> Client<'a> {
         stage.count("chunks answered", talk.session.results.len() as u64);
         stage.count("chunks missing, acked", told.lost.len() as u64);
         stage.count("chunks missing, never acked", told.unacked as u64);
-        stage.on_missing(link.door, link.life, told.lost.len() as u64);
+        stage.on_missing(link.door, link.life, &talk.session.id, &told.lost);
     }
 
     /// The connection may serve another session.
@@ -170,9 +170,10 @@ impl<'a> Client<'a> {
             Ok(wire) if gateway.life.load(SeqCst) == life => Some(Link { wire, door, life }),
             Ok(_) | Err(NoWire::Broken) => None,
             Err(NoWire::Refused(status, code)) => {
-                self.stage.count("connections refused", 1);
-                if (status, &*code) != (503, "broker_unavailable") {
-                    self.stage.violated(Violation(format!("refused with {status} {code}")));
+                match (status, &*code) {
+                    (503, "broker_unavailable") => self.stage.count("refused, no broker", 1),
+                    (503, "queue_full") => self.stage.count("refused, queue full", 1),
+                    _ => self.stage.violated(Violation(format!("refused: {status} {code}"))),
                 }
                 None
             }

@@ -33,24 +33,29 @@ pub fn run(stage: &Stage, cast: &mut Cast, dies: &[AtomicBool], until: Instant) 
             Fault::Redis => {
                 stage.count("kills of Redis", 1);
                 cast.redis.kill();
+                stage.happened("Redis is dead");
                 next(&stage.outage);
                 sleep(dice.millis(20, 700));
                 next(&stage.outage);
                 cast.redis.restart();
+                stage.happened("Redis lives");
             }
             Fault::Gateway => {
                 let door = dice.below(2) as usize;
                 stage.count("kills of gateways", 1);
                 kill(stage, &mut cast.gateways[door]);
+                stage.happened(&format!("gateway {door} is dead"));
                 next(&stage.doors[door].life);
                 sleep(dice.millis(0, 500));
                 next(&stage.doors[door].life);
                 cast.gateways[door].restart();
+                stage.happened(&format!("gateway {door} is started"));
             }
             Fault::Worker if dice.percent(50) => {
                 let index = dice.below(cast.workers.len() as u64) as usize;
                 stage.count("kills of worker processes", 1);
                 kill(stage, &mut cast.workers[index]);
+                stage.happened(&format!("worker process {index} is dead"));
                 sleep(dice.millis(0, 300));
                 cast.workers[index].restart();
             }

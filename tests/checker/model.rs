@@ -3,7 +3,7 @@
 //! # What is demanded
 //! - Nothing comes before the start ack; every message names the session of the connection.
 //! - An ack names a chunk that was sent. One that was first sent while Redis was dead is not
-//!   acked before Redis is back, and neither is a session's first start.
+//!   acked before Redis is back, and neither is a session's first start where it subscribes.
 //! - A result names a chunk that was sent, has a text that this chunk alone can have, and comes
 //!   once to a connection. A connection that takes the session over may get what others had.
 //! - The final result comes once, after `finish`. Its text is the merge in index order of
@@ -180,7 +180,9 @@ impl Session {
             if self.here.started {
                 return wrong("a second start ack");
             }
-            if !self.had_start_ack && is_same_outage(first, outage) {
+            // With a channel a shard nobody is asked, and the gateway learns of a death later.
+            let asks = !self.mode.per_shard && !self.had_start_ack;
+            if asks && is_same_outage(first, outage) {
                 return wrong("a start was acked while Redis was dead");
             }
             (self.here.started, self.had_start_ack) = (true, true);

@@ -2,7 +2,7 @@
 //! known of Redis and of the gateways' lives.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -34,6 +34,10 @@ pub struct Stage {
     cached: Mutex<HashMap<(String, u32), Instant>>,
     /// Acked chunks that were told missing, by the gateway's door and life.
     missing: Mutex<HashMap<(usize, u64), u64>>,
+    /// Those chunks, by session and index.
+    lost: Mutex<Vec<(String, u32)>>,
+    begin: Instant,
+    timeline: Mutex<Vec<String>>,
 }
 
 /// Where a gateway listens, whoever lives there.
@@ -58,6 +62,9 @@ impl Stage {
             violations: Mutex::default(),
             cached: Mutex::default(),
             missing: Mutex::default(),
+            lost: Mutex::default(),
+            begin: Instant::now(),
+            timeline: Mutex::default(),
         }
     }
 
@@ -70,7 +77,18 @@ impl Stage {
         *counts.entry(what).or_default() += by;
     }
 
+    /// Something that explains what follows.
+    pub fn happened(&self, what: &str) {
+        let mut timeline = self.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        timeline.push(format!("{:>9.3} s  {what}", self.begin.elapsed().as_secs_f64()));
+    }
+
+    pub fn timeline(&self) -> String {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner).join("\n")
+    }
+
     pub fn violated(&self, Violation(what): Violation) {
+        self.happened(&what);
         let mut violations = self.violations.lock().unwrap_or_else(PoisonError::into_inner);
         violations.push(what);
     }
@@ -85,9 +103,22 @@ impl Stage {
         cached.get(&(session.to_owned(), index)).copied()
     }
 
-    pub fn on_missing(&self, door: usize, life: u64, count: u64) {
+    /// Acked chunks were told missing by the gateway that lives there.
+    pub fn on_missing(&self, door: usize, life: u64, session: &str, chunks: &BTreeSet<u32>) {
+        if chunks.is_empty() {
+            return;
+        }
+        self.happened(&format!("{session}: {chunks:?} are missing"));
         let mut missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
-        *missing.entry((door, life)).or_default() += count;
+        *missing.entry((door, life)).or_default() += chunks.len() as u64;
+        let mut lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.extend(chunks.iter().map(|index| (session.to_owned(), *index)));
+    }
+
+    /// How many of those were answered by a worker of the checker's after all.
+    pub fn answered_late(&self) -> u64 {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.iter().filter(|(session, index)| self.cached(session, *index).is_some()).count() as u64
     }
 
     pub fn missing(&self, door: usize, life: u64) -> u64 {

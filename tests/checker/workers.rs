@@ -119,7 +119,7 @@ impl Worker<'_> {
         {
             self.stage.violated(Violation(format!("{text}: the task has another's audio")));
         }
-        let slow = if dice.percent(1) { 300 } else { 4 };
+        let slow = if dice.percent(1) { 200 } else { 1 };
         std::thread::sleep(dice.millis(0, slow));
         let result = self.result(task, task.index, &text);
         let own = format!("asr_result_{}", task.session);
@@ -136,8 +136,9 @@ impl Worker<'_> {
         publish(redis, &result)?;
         self.dies_here(dice)?;
         let cache = format!("asr:results:{}", task.session);
-        redis::cmd("RPUSH").arg(&cache).arg(&result).exec(redis)?;
-        redis::cmd("EXPIRE").arg(&cache).arg(60).exec(redis)?;
+        let mut caching = redis::pipe();
+        caching.cmd("RPUSH").arg(&cache).arg(&result).cmd("EXPIRE").arg(&cache).arg(60);
+        caching.exec(redis)?;
         self.stage.on_cached(&task.session, task.index);
         self.dies_here(dice)?;
         if let Some(entry) = &task.entry {
