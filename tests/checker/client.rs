@@ -353,7 +353,8 @@ impl<'a> Client<'a> {
             4..7 => link.wire.drop_it(true),
             kind => {
                 talk.door = if kind < 9 { link.door } else { other };
-                self.olds.push(Old::new(&talk.session, link));
+                let contested = talk.ghosts.contains(&(link.door, link.life));
+                self.olds.push(Old::new(&talk.session, link, contested));
                 return Outcome::Again(Duration::ZERO);
             }
         }

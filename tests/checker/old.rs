@@ -29,9 +29,10 @@ pub struct Old {
 }
 
 impl Old {
-    pub fn new(session: &Session, link: Link) -> Self {
+    /// `contested`: a start that was sent before this connection may still be read.
+    pub fn new(session: &Session, link: Link, contested: bool) -> Self {
         let owned = session.is_started();
-        Self { link, session: session.id.clone(), owned, contested: false, taken_over: false }
+        Self { link, session: session.id.clone(), owned, contested, taken_over: false }
     }
 
     /// Its session is started over another connection.

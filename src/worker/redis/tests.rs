@@ -203,7 +203,9 @@ fn an_answer_waits_until_redis_has_loaded_its_data() {
     let mut server = Server { child, directory };
     let mut redis = server.connect();
     let mut keys = redis::pipe();
-    (0..20_000).for_each(|key| drop(keys.set(key, "x").ignore()));
+    for key in 0..20_000 {
+        keys.set(key, "x").ignore();
+    }
     keys.exec(&mut redis).unwrap();
     let slow = WorkOptions { delay: Duration::from_millis(300), ..WorkOptions::default() };
     let worker = start(options(&server, 1, slow));
