@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Client, Connection, RedisResult};
+use redis::{Client, Connection, ErrorKind, RedisResult, ServerErrorKind};
 
 use self::reader::{Reader, Taken};
 use super::{
@@ -317,6 +317,10 @@ impl<'a> RedisWorker<'a> {
             }
         }
         let replies: Vec<RedisResult<i64>> = pipeline.query(redis)?;
+        // No refusal: while a server loads its data it publishes, to nobody, and caches nothing.
+        if replies.iter().any(is_not_ready) {
+            return replies.into_iter().filter(is_not_ready).map(|reply| reply.map(drop)).collect();
+        }
         let mut replies = replies.into_iter();
         for done in self.unsent.drain(..) {
             let told = if done.answer.is_some() { 3 } else { 0 };
@@ -336,6 +340,12 @@ impl<'a> RedisWorker<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether the same command will be taken later.
+fn is_not_ready(reply: &RedisResult<i64>) -> bool {
+    let later = [ServerErrorKind::BusyLoading, ServerErrorKind::MasterDown].map(ErrorKind::Server);
+    reply.as_ref().is_err_and(|error| later.contains(&error.kind()))
 }
 
 /// A connection whose reads and writes end.

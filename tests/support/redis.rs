@@ -34,6 +34,15 @@ impl RedisServer {
         server
     }
 
+    /// The same on that port: one that outgoing connections are never given, for a server
+    /// that is away again and again while clients knock.
+    pub fn start_at(port: u16) -> Self {
+        let mut server = Self::absent();
+        server.port = port;
+        server.restart();
+        server
+    }
+
     /// A place for a server, with nothing there until `restart`.
     pub fn absent() -> Self {
         Self::absent_with(&[])

@@ -58,11 +58,16 @@ impl Drop for Server {
 }
 
 fn launch(directory: &Path) -> Child {
+    launch_with(directory, &["--appendonly", "no"])
+}
+
+fn launch_with(directory: &Path, options: &[&str]) -> Child {
     Command::new("redis-server")
-        .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
+        .args(["--port", "0", "--save", "", "--unixsocket"])
         .arg(directory.join("s"))
         .arg("--dir")
         .arg(directory)
+        .args(options)
         .stdout(Stdio::null())
         .spawn()
         .expect("redis-server is installed")
@@ -188,6 +193,34 @@ fn an_answer_outlives_the_redis_that_sent_its_task() {
     let () = redis.rpush("queue", task("s", 1)).unwrap();
     wait_until("work goes on", || indexes(&mut redis, "s") == [0, 1]);
     assert_eq!(worker.stop(), Tally { done: 2, ..Tally::default() });
+}
+
+/// While it loads, PUBLISH is carried out and everything else is refused.
+#[test]
+fn an_answer_waits_until_redis_has_loaded_its_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let child = launch_with(directory.path(), &["--appendonly", "yes"]);
+    let mut server = Server { child, directory };
+    let mut redis = server.connect();
+    let mut keys = redis::pipe();
+    for key in 0..20_000 {
+        keys.set(key, "x").ignore();
+    }
+    keys.exec(&mut redis).unwrap();
+    let slow = WorkOptions { delay: Duration::from_millis(300), ..WorkOptions::default() };
+    let worker = start(options(&server, 1, slow));
+    redis.rpush::<_, _, ()>("queue", task("s", 0)).unwrap();
+    wait_until("the task is taken", || redis.llen::<_, u64>("queue").unwrap() == 0);
+    server.kill();
+    // Two seconds of loading.
+    let options = ["--appendonly", "yes", "--key-load-delay", "100"];
+    server.child = launch_with(server.directory.path(), &options);
+    let mut redis = server.connect();
+    let ping = |redis: &mut Connection| redis::cmd("PING").exec(redis);
+    assert!(ping(&mut redis).is_err_and(|error| is_not_ready(&Err(error))), "it is not loading");
+    wait_until("it has loaded its data", || ping(&mut redis).is_ok());
+    wait_until("the answer is there", || indexes(&mut redis, "s") == [0]);
+    assert_eq!(worker.stop(), Tally { done: 1, ..Tally::default() });
 }
 
 #[test]
