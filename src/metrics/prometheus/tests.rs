@@ -171,6 +171,7 @@ fn no_two_families_read_the_same_value() {
         &t.errors,
         &b.reconnects,
         &b.failed,
+        &b.writes,
         &b.streams.requeued,
         &b.streams.trimmed,
         &r.turns,
