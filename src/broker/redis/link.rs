@@ -339,7 +339,8 @@ impl Link {
         Ok(())
     }
 
-    /// Whether `take_output` would give bytes.
+    /// Whether `take_output` may give bytes. It need not: what was held may mean nothing any
+    /// more, and of what is looked through for restoring, nothing may have to be restored.
     pub fn has_output(&self) -> bool {
         !self.greeting.is_empty() || (self.is_up() && self.work.is_sendable(&self.subscriptions))
     }
