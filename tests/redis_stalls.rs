@@ -7,12 +7,21 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{client::Client, gateway::TestGateway, redis::RedisServer, stage::gateway_on};
+use support::{
+    client::{Client, silence},
+    gateway::TestGateway,
+    redis::RedisServer,
+    stage::{commands, gateway_on, publish, result},
+};
 
 const ASR: &str = "/ws/asr";
 
 fn is_ready(gateway: &TestGateway) -> bool {
     gateway.admin_get("/readyz").0.contains(" 200 ")
+}
+
+fn config(redis: &RedisServer, values: &[&str]) {
+    redis::cmd("CONFIG").arg("SET").arg(values).exec(&mut commands(redis)).unwrap();
 }
 
 /// More starts than may have their SUBSCRIBE on the way: those that wait must not stop the
@@ -38,4 +47,56 @@ fn starts_past_the_window_of_subscriptions_go_on_when_redis_does() {
     }
     assert!(thawed.elapsed() < Duration::from_secs(4), "took {:?}", thawed.elapsed());
     assert_eq!(gateway.sum(|m| m.broker.reconnects.get()), 0);
+}
+
+/// A script that runs for long: what Redis answers meanwhile refuses no command as such.
+#[test]
+fn a_script_that_keeps_redis_busy() {
+    let redis = RedisServer::start();
+    let gateway = gateway_on(&redis, "0", &[], None);
+    gateway.until("ready", is_ready);
+    let mut client = Client::connect(gateway.address, ASR);
+    client.start("s");
+    config(&redis, &["busy-reply-threshold", "20"]);
+    let mut runs = commands(&redis);
+    let script = std::thread::spawn(move || {
+        let endless = redis::cmd("EVAL").arg("while true do end").arg(0).exec(&mut runs);
+        assert!(endless.is_err(), "it was killed");
+    });
+    gateway.until("busy", |_| redis::cmd("GET").arg("x").exec(&mut commands(&redis)).is_err());
+    client.chunk("s", 0, &silence(1));
+    client.send(json!({"action": "start", "session_id": "t"}));
+    gateway.until("it is noticed", |g| !is_ready(g));
+    redis::cmd("SCRIPT").arg("KILL").exec(&mut commands(&redis)).unwrap();
+    script.join().unwrap();
+    let mut answers = [client.receive(), client.receive()];
+    answers.sort_by_key(|answer| answer["session_id"].to_string());
+    assert_eq!(answers.map(|answer| answer["status"].clone()), ["received", "session_started"]);
+    gateway.until("subscribed", |_| publish(&mut commands(&redis), "s", &result(0, "there")) == 1);
+    assert_eq!(client.receive()["text"], "there");
+    client.close();
+}
+
+/// No disk to save to: Redis refuses PING and every write until it is mended.
+#[test]
+fn a_full_disk() {
+    let redis = RedisServer::start_with(&["--dbfilename", "there"]);
+    let gateway = gateway_on(&redis, "0", &[], None);
+    gateway.until("ready", is_ready);
+    let mut client = Client::connect(gateway.address, ASR);
+    client.start("s");
+    // A directory in the place of its file is as good as a full disk.
+    let directory: Vec<String> =
+        redis::cmd("CONFIG").arg(&["GET", "dir"]).query(&mut commands(&redis)).unwrap();
+    std::fs::create_dir_all(format!("{}/there/full", directory[1])).unwrap();
+    config(&redis, &["save", "3600 1"]);
+    redis::cmd("BGSAVE").exec(&mut commands(&redis)).unwrap();
+    gateway.until("writes are refused", |_| {
+        redis::cmd("SET").arg(&["x", "y"]).exec(&mut commands(&redis)).is_err()
+    });
+    client.chunk("s", 0, &silence(1));
+    gateway.until("it is noticed", |g| g.admin_get("/readyz").1.contains("MISCONF"));
+    config(&redis, &["stop-writes-on-bgsave-error", "no"]);
+    assert_eq!(client.receive()["status"], "received");
+    client.close();
 }

@@ -66,7 +66,8 @@ impl Default for LinkLimits {
 pub enum LinkError {
     /// Redis does not let us in, or is not what is needed.
     Refused(String),
-    /// Redis is there but carries out nothing for the time being (LOADING, MASTERDOWN).
+    /// Redis is there but carries out nothing for the time being (LOADING, MASTERDOWN, BUSY),
+    /// or no writes (MISCONF).
     NotReady(String),
     /// No answer in time.
     Silent {

@@ -33,7 +33,9 @@ impl Link {
         // None of these refuses the command as such: the same one will be taken later, so it
         // stays unanswered, and the next connection asks again.
         match code {
-            "LOADING" | "MASTERDOWN" => return Err(LinkError::NotReady(text)),
+            "LOADING" | "MASTERDOWN" | "BUSY" => return Err(LinkError::NotReady(text)),
+            // PING is refused with it too, so no connection comes up until the disk is mended.
+            "MISCONF" => return Err(LinkError::NotReady(text)),
             "READONLY" => return Err(read_only(&text)),
             "WRONGTYPE" if self.is_about_a_queue() => {
                 return Err(LinkError::Refused(format!("a queue has become another type: {text}")));
