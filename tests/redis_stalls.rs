@@ -100,3 +100,18 @@ fn a_full_disk() {
     assert_eq!(client.receive()["status"], "received");
     client.close();
 }
+
+/// A cluster without the queue's slot: not ready, rather than ready and refusing every task.
+#[test]
+fn a_cluster_that_does_not_have_the_queue() {
+    let bus = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let bus = bus.to_string();
+    let redis =
+        RedisServer::start_with(&["--cluster-enabled", "yes", "--cluster-port", bus.as_str()]);
+    let gateway = gateway_on(&redis, "0", &[], None);
+    gateway.until("the reason", |g| g.admin_get("/readyz").1.contains("without cluster mode"));
+    assert!(!is_ready(&gateway));
+    let slots = ["ADDSLOTSRANGE", "0", "16383"];
+    redis::cmd("CLUSTER").arg(&slots).exec(&mut commands(&redis)).unwrap();
+    gateway.until("ready", is_ready);
+}
