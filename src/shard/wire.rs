@@ -89,6 +89,11 @@ impl Wire {
         let outbox = connection.outbox.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
         let before = outbox.bytes();
         write(outbox.gather());
+        if outbox.is_idle() {
+            // No write would ever bring it back, and it would look like one in flight.
+            connection.outbox = None;
+            return true;
+        }
         self.metrics.connections.outbox_bytes.add((outbox.bytes() - before) as u64);
         if !connection.dirty {
             connection.dirty = true;

@@ -366,7 +366,8 @@ fn masked(url: &str) -> String {
     let rest = match rest.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
             Some((name, _)) => format!("{name}:***@{host}"),
-            None => format!("{user}@{host}"),
+            // More often a password that lacks its colon.
+            None => format!("***@{host}"),
         },
         None => rest.to_owned(),
     };

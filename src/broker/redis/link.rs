@@ -66,7 +66,8 @@ impl Default for LinkLimits {
 pub enum LinkError {
     /// Redis does not let us in, or is not what is needed.
     Refused(String),
-    /// Redis is there but carries out nothing for the time being (LOADING, MASTERDOWN).
+    /// Redis is there but carries out nothing for the time being (LOADING, MASTERDOWN, BUSY),
+    /// or no writes (MISCONF).
     NotReady(String),
     /// No answer in time.
     Silent {
@@ -344,7 +345,8 @@ impl Link {
         Ok(())
     }
 
-    /// Whether `take_output` would give bytes.
+    /// Whether `take_output` may give bytes. It need not: what was held may mean nothing any
+    /// more, and of what is looked through for restoring, nothing may have to be restored.
     pub fn has_output(&self) -> bool {
         !self.greeting.is_empty() || (self.is_up() && self.work.is_sendable(&self.subscriptions))
     }

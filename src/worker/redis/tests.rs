@@ -309,7 +309,7 @@ fn bad_options_name_themselves_and_hide_the_password() {
 fn passwords_are_masked_wherever_they_stand() {
     for (url, shown) in [
         ("redis://127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
-        ("redis://user@h", "redis://user@h"),
+        ("redis://s3cret@h", "redis://***@h"),
         ("redis://user:p/a@s:s@h/1", "redis://user:***@h/1"),
         ("redis+unix:///s?db=1&pass=secret&user=u", "redis+unix:///s?db=1&pass=***&user=u"),
         ("", ""),

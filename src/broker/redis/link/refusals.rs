@@ -33,8 +33,16 @@ impl Link {
         // None of these refuses the command as such: the same one will be taken later, so it
         // stays unanswered, and the next connection asks again.
         match code {
-            "LOADING" | "MASTERDOWN" => return Err(LinkError::NotReady(text)),
+            "LOADING" | "MASTERDOWN" | "BUSY" => return Err(LinkError::NotReady(text)),
+            // PING is refused with it too, so no connection comes up until the disk is mended.
+            "MISCONF" => return Err(LinkError::NotReady(text)),
             "READONLY" => return Err(read_only(&text)),
+            "MOVED" | "CLUSTERDOWN" if self.is_about_a_queue() => {
+                return Err(LinkError::Refused(format!(
+                    "Redis is a cluster that keeps a queue on another node, or on none; point \
+                     the redis option at a server without cluster mode: {text}"
+                )));
+            }
             "WRONGTYPE" if self.is_about_a_queue() => {
                 return Err(LinkError::Refused(format!("a queue has become another type: {text}")));
             }
@@ -105,7 +113,7 @@ impl Link {
     fn is_about_a_queue(&self) -> bool {
         let queue = match self.work.oldest() {
             Some((Sent::Request(Request::Push { queue, .. }), _))
-            | Some((Sent::Request(Request::Observe { queue, .. }), _)) => queue,
+            | Some((Sent::Request(Request::Observe { queue, .. }) | Sent::Type(queue), _)) => queue,
             Some((Sent::Tidy(_), _)) => return true,
             _ => return false,
         };
