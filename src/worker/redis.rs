@@ -319,7 +319,7 @@ impl<'a> RedisWorker<'a> {
         let replies: Vec<RedisResult<i64>> = pipeline.query(redis)?;
         // No refusal: while a server loads its data it publishes, to nobody, and caches nothing.
         if replies.iter().any(is_not_ready) {
-            return replies.into_iter().filter(is_not_ready).map(|reply| reply.map(drop)).collect();
+            return replies.into_iter().filter(is_not_ready).try_for_each(|reply| reply.map(drop));
         }
         let mut replies = replies.into_iter();
         for done in self.unsent.drain(..) {
