@@ -7,7 +7,8 @@
 //!
 //! `CHECKER_SEED`, `CHECKER_SECONDS` (60, over all modes), `CHECKER_CLIENTS` (240),
 //! `CHECKER_MODES` (`list,stream,per-shard`, and `per-shard-list`), `CHECKER_FAULTS`
-//! (`redis,gateway,worker,client`, or `none`). The seed fixes every draw; the kernel and the
+//! (`redis,gateway,worker,client`, or `none`); `CHECKER_TIMELINE=1` prints what happened when, and
+//! the last words of the workers. The seed fixes every draw; the kernel and the
 //! processes still choose the interleaving, so a failure may take more than one run to repeat.
 
 #[expect(dead_code, reason = "each test file uses a part of it")]

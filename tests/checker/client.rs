@@ -68,6 +68,7 @@ struct Talk {
 }
 
 /// How a connection went.
+#[expect(clippy::large_enum_variant, reason = "one a client, on its stack")]
 enum Outcome {
     Final {
         link: Link,
