@@ -1,0 +1,62 @@
+//! What is said to somebody who may not hear it any more, or has not heard what comes before.
+
+use super::*;
+
+fn client() -> SocketId {
+    socket(1)
+}
+
+fn next() -> SocketId {
+    socket(2)
+}
+
+#[test]
+fn a_final_result_is_not_said_to_a_connection_that_is_being_closed() {
+    let mut world = World::new(TasksConfig::default());
+    world.started(client(), "taken");
+    world.started(client(), "other");
+    world.chunk(client(), "other", 0, AUDIO);
+    world.settle();
+    world.finish(client(), "other");
+    world.heard(client());
+    // The one session goes to another connection, so this one is closed; it has the other
+    // session until its socket is gone.
+    world.started(next(), "taken");
+    assert_eq!(world.closed, [(client(), CloseCode::TakenOver)]);
+    world.answer("other", 0, "done");
+    assert_eq!(world.heard(client()), Vec::<Value>::new());
+    assert_eq!(world.metrics.tasks.sessions_complete.get(), 0);
+    world.drop_socket(client());
+    world.start(next(), "other");
+    let told = world.heard(next());
+    assert_eq!(
+        told[1..],
+        [chunk_result("other", 0, "done"), final_result("other", "done", 0.0, 1)]
+    );
+    world.drop_socket(next());
+    world.assert_empty();
+}
+
+#[test]
+fn a_client_that_was_closed_for_not_reading_finds_its_final_result() {
+    let mut world =
+        World::new(TasksConfig { outbox_bytes: 1_000, unread_ms: 2_000, ..TasksConfig::default() });
+    world.clients_read = false;
+    world.started(client(), "s");
+    (0..2).for_each(|index| world.chunk(client(), "s", index, AUDIO));
+    world.settle();
+    world.finish(client(), "s");
+    world.answer("s", 0, &"x".repeat(1_000));
+    world.pass(5_000);
+    assert_eq!(world.closed, [(client(), CloseCode::SlowConsumer)]);
+    world.heard(client());
+    // It reads now, too late: its close frame is out.
+    world.read_all(client());
+    world.answer("s", 1, "y");
+    assert_eq!(world.heard(client()), Vec::<Value>::new());
+    world.drop_socket(client());
+    world.clients_read = true;
+    world.start(next(), "s");
+    assert_eq!(world.heard(next()).last().unwrap()["type"], "final_result");
+    world.assert_empty();
+}
