@@ -136,9 +136,10 @@ impl Session {
         self.chunks.unanswered()
     }
 
-    /// Whether its client waits for something.
+    /// Whether its client waits for something, be it only for what it is behind with reading.
     pub fn has_open_work(&self) -> bool {
-        !self.confirmed || self.finish_deadline_ms.is_some() || self.unanswered() > 0
+        let is_told_all = self.confirmed && self.owed.is_empty();
+        !is_told_all || self.finish_deadline_ms.is_some() || self.unanswered() > 0
     }
 
     /// Asks for its results: once, however many chunks follow, and not at all where they

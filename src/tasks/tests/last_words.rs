@@ -60,3 +60,18 @@ fn a_client_that_was_closed_for_not_reading_finds_its_final_result() {
     assert_eq!(world.heard(next()).last().unwrap()["type"], "final_result");
     world.assert_empty();
 }
+
+#[test]
+fn results_that_wait_for_a_slow_client_are_open_work() {
+    let mut world = World::new(TasksConfig { outbox_bytes: 1_000, ..TasksConfig::default() });
+    world.clients_read = false;
+    world.started(client(), "s");
+    (0..2).for_each(|index| world.chunk(client(), "s", index, AUDIO));
+    world.settle();
+    (0..2).for_each(|index| world.answer("s", index, &"x".repeat(1_000)));
+    assert!(world.tasks.has_open_work(client()), "the second one has not been sent");
+    world.read_all(client());
+    assert!(!world.tasks.has_open_work(client()));
+    world.drop_socket(client());
+    world.assert_empty();
+}
