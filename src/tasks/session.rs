@@ -75,7 +75,7 @@ pub struct Session {
     armed_ms: Option<u64>,
     /// Under which this shard owns it, where there are others.
     tenure: Option<Tenure>,
-    /// It came from another shard, and has not read the cache since.
+    /// It came from another shard, and is not confirmed since.
     has_moved: bool,
 }
 
@@ -233,7 +233,7 @@ impl Session {
             self.look_up(cx);
             return None;
         }
-        if std::mem::take(&mut self.has_moved) || self.to_recover {
+        if self.has_moved || self.to_recover {
             self.look_up(cx);
         }
         // Where the next binary frame belongs is known when the cache has been read.
@@ -246,6 +246,7 @@ impl Session {
     /// From now on its owner is told of it.
     fn confirm(&mut self, cx: &mut Context<'_>) -> Option<End> {
         self.confirmed = true;
+        self.has_moved = false;
         // What was held back goes out in the order in which the chunks came.
         self.owed.make_contiguous().sort_unstable();
         self.send_start_ack(cx);
@@ -326,7 +327,9 @@ impl Session {
     fn conclude_if_settled(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let recovering = self.lookup.is_some() && self.to_recover;
         let settled = self.confirmed && self.unanswered() == 0 && !recovering;
-        let concludes = self.concluded_ms.is_some() || settled;
+        // One that has moved tells its new owner the rest first.
+        let concluded = self.concluded_ms.is_some() && !self.has_moved;
+        let concludes = concluded || settled;
         (self.finish_deadline_ms.is_some() && concludes).then(|| self.conclude(cx)).flatten()
     }
 
