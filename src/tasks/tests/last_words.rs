@@ -75,3 +75,18 @@ fn results_that_wait_for_a_slow_client_are_open_work() {
     world.drop_socket(client());
     world.assert_empty();
 }
+
+#[test]
+fn a_concluded_session_that_is_not_heard_tells_its_next_owner() {
+    let config = TasksConfig { finish_deadline_ms: 1_000, ..TasksConfig::default() };
+    let mut world = World::new(config);
+    // The broker answers nothing.
+    world.start(client(), "s");
+    world.finish(client(), "s");
+    world.drop_socket(client());
+    world.pass(10_000);
+    world.start(next(), "s");
+    world.pass(1_000);
+    assert_eq!(world.heard(next()).last().map(|m| m["type"].clone()), Some("final_result".into()));
+    world.assert_empty();
+}
