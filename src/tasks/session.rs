@@ -237,7 +237,10 @@ impl Session {
             self.look_up(cx);
         }
         // Where the next binary frame belongs is known when the cache has been read.
-        if self.binary && self.lookup.is_some() {
+        if self.binary
+            && let Some(lookup) = &mut self.lookup
+        {
+            lookup.confirms = true;
             return None;
         }
         self.confirm(cx)

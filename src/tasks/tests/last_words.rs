@@ -90,3 +90,21 @@ fn a_concluded_session_that_is_not_heard_tells_its_next_owner() {
     assert_eq!(world.heard(next()).last().map(|m| m["type"].clone()), Some("final_result".into()));
     world.assert_empty();
 }
+
+#[test]
+fn without_its_subscription_a_start_is_not_acked() {
+    let mut world = World::new(TasksConfig { chunk_deadline_ms: 1_000, ..TasksConfig::default() });
+    world.started(client(), "s");
+    world.chunk(client(), "s", 0, AUDIO);
+    world.settle();
+    world.heard(client());
+    // As on the shard to which it moves while the broker is away.
+    let slot = world.tasks.table.find("s").unwrap();
+    world.tasks.table.get_mut(slot).unwrap().leave();
+    world.drop_socket(client());
+    world.start(next(), "s");
+    world.pass(1_500);
+    let Some(Ask::Fetch { ticket, .. }) = world.submitted.pop_front() else { return };
+    world.hear(Event::FetchFailed(ticket, broker::Error::Full));
+    assert_eq!(world.heard(next()), Vec::<Value>::new());
+}
