@@ -10,14 +10,21 @@
 pub struct Flow {
     unread_bytes: usize,
     full_since_ms: Option<u64>,
+    /// A close went out: whatever can wait is for another connection.
+    closed: bool,
 }
 
 impl Flow {
+    /// Of a client that is told no more.
+    pub fn closed() -> Self {
+        Self { closed: true, ..Self::default() }
+    }
+
     /// Counts a message. `true`: it filled the outbox of `limit_bytes`, and somebody has
     /// to say when that has drained.
     pub fn sent(&mut self, bytes: usize, limit_bytes: usize, now_ms: u64) -> bool {
         self.unread_bytes = self.unread_bytes.saturating_add(bytes);
-        let fills = self.full_since_ms.is_none() && self.unread_bytes >= limit_bytes;
+        let fills = !self.is_full() && self.unread_bytes >= limit_bytes;
         if fills {
             self.full_since_ms = Some(now_ms);
         }
@@ -26,7 +33,7 @@ impl Flow {
 
     /// Whether what can wait has to.
     pub fn is_full(&self) -> bool {
-        self.full_since_ms.is_some()
+        self.closed || self.full_since_ms.is_some()
     }
 
     /// The outbox is nearly empty.

@@ -328,7 +328,8 @@ impl Tasks {
         let Some(session) = self.table.get_mut(slot) else { return };
         let (config, metrics) = (&*self.config, &self.metrics.tasks);
         let (owner, kept_bytes) = (session.owner(), session.text_bytes());
-        let mut nobodys = Flow::default();
+        // Also of an owner that is being closed: what it is not told, the next one is.
+        let mut nobodys = Flow::closed();
         let mut cx = Context {
             config,
             metrics,
@@ -336,6 +337,7 @@ impl Tasks {
             route: self.route,
             flow: owner
                 .and_then(|owner| self.connections.get_mut(&owner))
+                .filter(|connection| !connection.closing)
                 .map_or(&mut nobodys, |connection| &mut connection.flow),
             text_limit_bytes,
             shared_confirmed: self.shared.as_ref().map(SharedChannel::is_confirmed),

@@ -75,7 +75,7 @@ pub struct Session {
     armed_ms: Option<u64>,
     /// Under which this shard owns it, where there are others.
     tenure: Option<Tenure>,
-    /// It came from another shard, and has not read the cache since.
+    /// It came from another shard, and is not confirmed since.
     has_moved: bool,
 }
 
@@ -136,9 +136,10 @@ impl Session {
         self.chunks.unanswered()
     }
 
-    /// Whether its client waits for something.
+    /// Whether its client waits for something, be it only for what it is behind with reading.
     pub fn has_open_work(&self) -> bool {
-        !self.confirmed || self.finish_deadline_ms.is_some() || self.unanswered() > 0
+        let is_told_all = self.confirmed && self.owed.is_empty();
+        !is_told_all || self.finish_deadline_ms.is_some() || self.unanswered() > 0
     }
 
     /// Asks for its results: once, however many chunks follow, and not at all where they
@@ -232,11 +233,14 @@ impl Session {
             self.look_up(cx);
             return None;
         }
-        if std::mem::take(&mut self.has_moved) || self.to_recover {
+        if self.has_moved || self.to_recover {
             self.look_up(cx);
         }
         // Where the next binary frame belongs is known when the cache has been read.
-        if self.binary && self.lookup.is_some() {
+        if self.binary
+            && let Some(lookup) = &mut self.lookup
+        {
+            lookup.confirms = true;
             return None;
         }
         self.confirm(cx)
@@ -245,6 +249,7 @@ impl Session {
     /// From now on its owner is told of it.
     fn confirm(&mut self, cx: &mut Context<'_>) -> Option<End> {
         self.confirmed = true;
+        self.has_moved = false;
         // What was held back goes out in the order in which the chunks came.
         self.owed.make_contiguous().sort_unstable();
         self.send_start_ack(cx);
@@ -325,7 +330,9 @@ impl Session {
     fn conclude_if_settled(&mut self, cx: &mut Context<'_>) -> Option<End> {
         let recovering = self.lookup.is_some() && self.to_recover;
         let settled = self.confirmed && self.unanswered() == 0 && !recovering;
-        let concludes = self.concluded_ms.is_some() || settled;
+        // One that has moved tells its new owner the rest first.
+        let concluded = self.concluded_ms.is_some() && !self.has_moved;
+        let concludes = concluded || settled;
         (self.finish_deadline_ms.is_some() && concludes).then(|| self.conclude(cx)).flatten()
     }
 

@@ -119,9 +119,9 @@ impl Session {
         self.away_until_ms.is_some()
     }
 
-    /// Whether its client waits for something.
+    /// Whether its client waits for something, be it only for what it is behind with reading.
     pub fn has_open_work(&self) -> bool {
-        !self.confirmed || self.tasks.len() > 0
+        !self.confirmed || self.tasks.len() > 0 || !self.kept.is_empty()
     }
 
     /// Asks for its results. What is pushed after this is answered after it.

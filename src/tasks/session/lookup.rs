@@ -19,6 +19,8 @@ pub struct Lookup {
     last: bool,
     /// It may have been answered from before a gap in the subscription.
     again: bool,
+    /// The subscription is in force, and only this is waited for.
+    pub(super) confirms: bool,
 }
 
 impl Session {
@@ -44,8 +46,9 @@ impl Session {
         if lookup.last {
             return self.conclude(cx);
         }
-        // Only a start that waited for this is not confirmed.
-        let end = if self.confirmed { self.conclude_if_settled(cx) } else { self.confirm(cx) };
+        // It may be overdue chunks that were looked for, with no subscription in force yet.
+        let confirms = lookup.confirms && !self.confirmed;
+        let end = if confirms { self.confirm(cx) } else { self.conclude_if_settled(cx) };
         // What has become overdue meanwhile, the next tick finds.
         if end.is_none() && lookup.again {
             self.look_up(cx);
@@ -103,7 +106,7 @@ impl Session {
         }
         self.chunks.mark_overdue(cx.now.ms);
         let last = self.finish_deadline_ms.is_some_and(|ms| ms <= cx.now.ms);
-        self.lookup = Some(Lookup { last, again: false });
+        self.lookup = Some(Lookup { last, again: false, confirms: false });
         let ticket = cx.ticket(self.key, Purpose::Fetch);
         cx.command(Command::Fetch { ticket, key: self.id.cache_key() });
     }

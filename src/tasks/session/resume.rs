@@ -56,7 +56,8 @@ impl Session {
             }
         }
         if !self.confirmed {
-            return None;
+            // Past its deadline it does not wait for a broker that is away.
+            return self.conclude_if_settled(cx);
         }
         self.send_start_ack(cx);
         self.on_drained(cx)

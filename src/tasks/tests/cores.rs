@@ -477,3 +477,33 @@ fn a_claim_that_cannot_be_sent_is_busy() {
     }
     panic!("every session is at home on the first shard");
 }
+
+#[test]
+fn a_concluded_session_that_moves_says_its_final_result_last() {
+    let mut gateway = Gateway::new(false);
+    let (old, new) = (gateway.socket(0, 1), gateway.socket(1, 2));
+    gateway.shards[0].start(old, "a");
+    gateway.settle();
+    (0..2).for_each(|index| gateway.shards[0].chunk(old, "a", index, AUDIO));
+    gateway.settle();
+    gateway.work(0);
+    gateway.settle();
+    gateway.shards[0].finish(old, "a");
+    gateway.disconnect(0, 1);
+    gateway.pass(DEADLINE_MS + 500);
+    gateway.settle();
+    gateway.shards[1].start(new, "a");
+    gateway.note();
+    // All the lanes, and no broker: the session has moved, its subscription has not.
+    for _ in 0..9 {
+        (0..9).for_each(|n| gateway.deliver(n / 3, n % 3));
+    }
+    // The late answer overtakes the subscription.
+    gateway.work(0);
+    gateway.hear(0);
+    gateway.deliver(0, 1);
+    assert!(gateway.finals.is_empty(), "before its results: {:?}", gateway.finals);
+    gateway.settle();
+    assert_eq!(gateway.finals[0].2["text"], "t0 t1");
+    gateway.assert_empty();
+}

@@ -3,6 +3,7 @@
 mod binary;
 mod cores;
 mod faults;
+mod last_words;
 mod per_shard;
 mod properties;
 mod resume;

@@ -202,3 +202,21 @@ fn the_session_that_was_left_first_gives_way() {
     }
     assert_eq!(world.metrics.tasks.sessions_detached.get(), 0);
 }
+
+#[test]
+fn results_that_wait_for_a_slow_client_are_open_work() {
+    let one = 1 + crate::limits::FRAME_HEADER_BYTES_MAX;
+    let mut world = World::new(RawConfig { unread_bytes: 2 * one, ..RawConfig::default() });
+    world.connected(client(), "s");
+    world.drain(client());
+    world.say(client(), &text("a"));
+    world.settle();
+    for (data, done) in [("1", false), ("2", false), ("3", true)] {
+        world.publish("s", json!({"seq": 0, "data": data, "done": done}));
+    }
+    assert_eq!(world.heard(client()), [text("1"), text("2")]);
+    assert!(world.tasks.has_open_work(client()), "the third one has not been sent");
+    world.drain(client());
+    assert_eq!(world.heard(client()), [text("3")]);
+    assert!(!world.tasks.has_open_work(client()));
+}
