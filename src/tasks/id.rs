@@ -20,7 +20,7 @@ const SESSION_ID_BYTES_MAX: usize = 128;
 pub struct SessionId(Arc<str>);
 
 /// What all tasks routes of one shard know together: on which of them each session that is
-/// open here is, and the [directory](Directory) of the ids that are at home here.
+/// open here is, and the directory of the ids that are at home here.
 ///
 /// Workers tell results by the id alone, in the names of channels and of caches. So an id
 /// is open on one route at a time: two routes never hear each other's results.

@@ -175,7 +175,7 @@ pub fn write_close(out: &mut Vec<u8>, code: CloseCode, reason: &str) {
 }
 
 /// Appends the answer to a peer's close frame: the same code, which has been checked
-/// ([`parse_close`]), or none; no reason.
+/// (`parse_close`), or none; no reason.
 pub fn write_close_answer(out: &mut Vec<u8>, number: Option<u16>) {
     let number = number.map(u16::to_be_bytes);
     write_header(out, Opcode::Close, number.map_or(0, |number| number.len()));
