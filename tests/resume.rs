@@ -4,10 +4,12 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
+use std::{io::Write, net::TcpStream};
+
 use ringgate::ws::CloseCode;
 use serde_json::{Value, json};
 use support::{
-    client::{Client, heard, silence},
+    client::{Client, heard, masked, raw_upgraded, silence},
     gateway::TestGateway,
     stage::{RedisStage, Worker, publish, result},
 };
@@ -225,6 +227,37 @@ fn a_socket_that_is_not_read_slows_no_other() {
     assert_eq!(ahead.until_final().1["chunk_count"], 50);
     ahead.close();
     other.close();
+}
+
+/// A client says goodbye with a finish unanswered, and lets its socket stand.
+#[test]
+fn nothing_is_said_to_a_connection_that_is_closing() {
+    let stage = RedisStage::without_worker("0", &[], Some(&route("per-session", "")));
+    let (gateway, mut redis) = (&stage.gateway, stage.commands());
+    let mut leaving = raw_upgraded(gateway.address, ASR);
+    let say = |stream: &mut TcpStream, message: Value| {
+        stream.write_all(&masked(0x81, message.to_string().as_bytes())).expect("sent");
+    };
+    say(&mut leaving, json!({"action": "start", "session_id": "s"}));
+    let chunk =
+        json!({"action": "chunk", "session_id": "s", "chunk_index": 0, "audio_data": "AAAA"});
+    say(&mut leaving, chunk);
+    say(&mut leaving, json!({"action": "finish", "session_id": "s"}));
+    gateway.until("acked", |g| g.sum(|m| m.tasks.acks.get()) == 2);
+    leaving.write_all(&masked(0x88, &1000u16.to_be_bytes())).expect("sent");
+    gateway.until("left", |g| g.sum(|m| m.tasks.sessions_detached.get()) == 1);
+    assert_eq!(gateway.sum(|m| m.connections.open.get()), 1, "its socket is there");
+    assert_eq!(publish(&mut redis, "s", &result(0, "late")), 1);
+    gateway.until("answered", |g| g.sum(|m| m.tasks.results.delivered.get()) == 1);
+
+    let mut back = Client::connect(gateway.address, ASR);
+    back.start("s");
+    let (before, last) = back.until_final();
+    assert_eq!(before.iter().map(about).collect::<Vec<_>>(), [("chunk_result", 0)]);
+    assert_eq!((&last["text"], &last["complete"]), (&json!("late"), &json!(true)));
+    back.close();
+    drop(leaving);
+    gateway.until_quiet();
 }
 
 #[test]

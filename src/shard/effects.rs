@@ -16,6 +16,7 @@ impl Shard {
     pub(super) fn carry_out(&mut self) -> bool {
         let mut any = false;
         loop {
+            self.tell_left();
             self.tell_drained();
             if self.actions.is_empty() && self.broker_events.is_empty() {
                 return any;

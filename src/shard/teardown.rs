@@ -16,7 +16,8 @@ impl Shard {
         }
     }
 
-    /// The socket has been freed: its sessions end, its place is given back, it is counted.
+    /// The socket has been freed: its place is given back, it is counted. Its sessions have
+    /// left it when it stopped taking messages.
     pub(super) fn tear_down(&mut self, id: SocketId) {
         let Some(connection) = self.wire.forget(id) else { return };
         let metrics = &self.metrics.connections;
@@ -31,11 +32,18 @@ impl Shard {
         metrics.closed(connection.ended.unwrap_or(CloseCode::Abnormal)).inc();
         self.admission.leave();
         self.backlog.leave(id);
-        for route in &mut self.routes {
-            match &mut route.handler {
-                Handler::Tasks(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
-                Handler::Raw(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
-                Handler::Echo => {}
+    }
+
+    /// Routes hear of the connections that have stopped taking messages, at once: what they
+    /// would say until the socket is freed would be lost, and count as delivered.
+    pub(super) fn tell_left(&mut self) {
+        while let Some(id) = self.wire.next_left() {
+            for route in &mut self.routes {
+                match &mut route.handler {
+                    Handler::Tasks(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
+                    Handler::Raw(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
+                    Handler::Echo => {}
+                }
             }
         }
     }

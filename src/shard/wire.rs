@@ -31,6 +31,8 @@ pub struct Wire {
     dirty: Vec<SocketId>,
     /// Connections whose outbox has become nearly empty, which somebody waited for.
     drained: Vec<SocketId>,
+    /// WebSockets that have stopped taking messages, of which no route has heard.
+    left: Vec<SocketId>,
     /// Outboxes of connections that have nothing to send.
     #[expect(clippy::vec_box, reason = "a connection takes the box, not what is in it")]
     spare: Vec<Box<Outbox>>,
@@ -54,6 +56,7 @@ impl Wire {
             metrics,
             dirty: Vec::new(),
             drained: Vec::new(),
+            left: Vec::new(),
             spare: Vec::new(),
             outbox_limit_bytes,
             close_ms,
@@ -117,6 +120,11 @@ impl Wire {
     /// A connection whose outbox has become nearly empty since that was waited for.
     pub fn next_drained(&mut self) -> Option<SocketId> {
         self.drained.pop()
+    }
+
+    /// A WebSocket to which nothing can be said any more: it is being closed, whoever began.
+    pub fn next_left(&mut self) -> Option<SocketId> {
+        self.left.pop()
     }
 
     fn is_drained(&mut self, id: SocketId) -> bool {
@@ -233,6 +241,7 @@ impl Wire {
         connection.end(code);
         if let Phase::Open(socket) = std::mem::take(&mut connection.phase) {
             connection.phase = Phase::Closing(socket);
+            self.left.push(id);
         }
         self.append(id, |_| true, write);
         // What it still sends must be read, or its own close would never be seen.
@@ -244,6 +253,7 @@ impl Wire {
     /// peer's FIN is waited for, at most `close_ms`.
     pub fn linger(&mut self, id: SocketId, now_ms: u64) {
         let Some(connection) = self.connections.get_mut(id) else { return };
+        self.left.extend(connection.is_open().then_some(id));
         leave(&mut connection.phase, Phase::Lingering, &self.metrics);
         let nothing_to_write = connection.outbox.is_none();
         self.resume(id, Pause::Inflight);
@@ -258,6 +268,7 @@ impl Wire {
     pub fn terminate(&mut self, id: SocketId, code: CloseCode) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         connection.end(code);
+        self.left.extend(connection.is_open().then_some(id));
         leave(&mut connection.phase, Phase::Terminated, &self.metrics);
         self.wheel.disarm(id.slot);
         self.ring.close(id);

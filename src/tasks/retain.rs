@@ -12,8 +12,8 @@ use crate::ids::SocketId;
 use crate::ws::CloseCode;
 
 impl Tasks {
-    /// A socket is gone, however it went: its sessions wait for another, or end. Once per
-    /// socket.
+    /// A connection takes no more messages, whoever ended it: its sessions wait for another,
+    /// or end.
     pub fn on_disconnect(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
         self.full.remove(&socket);
         let Some(connection) = self.connections.remove(&socket) else { return };

@@ -335,7 +335,8 @@ impl RawTasks {
         }
     }
 
-    /// A socket is gone, however it went: its session waits for it, or ends.
+    /// A connection takes no more messages, whoever ended it: its session waits for another,
+    /// or ends.
     pub fn on_disconnect(&mut self, socket: SocketId, now: Now, actions: &mut Vec<Action>) {
         self.forget_waiting(socket);
         let Some(slot) = self.owned.remove(&socket) else { return };
