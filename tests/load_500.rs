@@ -9,27 +9,28 @@ mod support;
 
 use std::{
     collections::HashMap,
-    net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use redis::Connection;
 use ringgate::worker::{WorkOptions, redis as worker};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::Value;
-use support::{client::Client, gateway::TestGateway, redis::RedisServer};
+use support::{
+    client::Client,
+    crowd::{Crowd, raise_descriptors},
+    gateway::TestGateway,
+    redis::RedisServer,
+};
 
 const USERS: usize = 500;
 const APART: Duration = Duration::from_millis(10);
 const CHUNKS: u64 = 10;
 const CHUNK_BYTES: usize = 3_200;
-/// A blocking client needs little.
-const STACK_BYTES: usize = 256 << 10;
 
 /// How a user's session ended.
 #[derive(PartialEq, Debug)]
@@ -49,24 +50,23 @@ fn fault_15_complete_partial_and_failed_are_three_figures_for_500_users() {
     let worker = spawn_worker(server.url(), stop.clone());
     let mut redis = connect(&server);
 
-    let ended = Arc::new(AtomicUsize::new(0));
-    let started = Instant::now();
-    let users: Vec<_> =
-        (0..USERS).map(|user| spawn_user(user, started, gateway.address, ended.clone())).collect();
+    let address = gateway.address;
+    let users = Crowd::start(USERS, APART, move |user| {
+        let mut client = Client::connect(address, "/ws/asr");
+        let ending = stream(&mut client, &format!("load-{user}"), user as i16);
+        client.close();
+        ending
+    });
     let (mut links, mut sessions_max, mut per_shard) = (Vec::new(), 0, [0, 0]);
-    while ended.load(Relaxed) < USERS {
+    let look = || {
         let sessions = gateway.each(|m| m.tasks.sessions.get());
         if sessions.iter().sum::<u64>() > 0 {
             links.push(link_count(&mut redis));
         }
         sessions_max = sessions_max.max(sessions.iter().sum());
         per_shard = [per_shard[0].max(sessions[0]), per_shard[1].max(sessions[1])];
-        thread::park_timeout(Duration::from_millis(20));
-    }
-    let endings: Vec<_> = users
-        .into_iter()
-        .map(|user| user.join().unwrap_or_else(|_| Ending::Failed("panicked".to_owned())))
-        .collect();
+    };
+    let (endings, took) = users.watch(look, || Ending::Failed("panicked".to_owned()));
 
     let complete = endings.iter().filter(|e| matches!(e, Ending::Complete)).count();
     let partial = endings.iter().filter(|e| matches!(e, Ending::Partial(_))).count();
@@ -74,7 +74,7 @@ fn fault_15_complete_partial_and_failed_are_three_figures_for_500_users() {
     println!(
         "{USERS} users in {:.1} s: complete {complete}, partial {partial}, failed {failed}; \
          at most {sessions_max} sessions at once, {per_shard:?} by shard",
-        started.elapsed().as_secs_f64()
+        took.as_secs_f64()
     );
     let first_bad = endings.iter().find(|ending| **ending != Ending::Complete);
     assert_eq!((complete, partial, failed), (USERS, 0, 0), "the first: {first_bad:?}");
@@ -95,32 +95,6 @@ fn fault_15_complete_partial_and_failed_are_three_figures_for_500_users() {
     stop.store(true, Relaxed);
     let tally = worker.join().expect("the worker's thread").expect("the worker");
     assert_eq!((tally.done, tally.lost), (USERS as u64 * CHUNKS, 0));
-}
-
-fn spawn_user(
-    user: usize,
-    started: Instant,
-    address: SocketAddr,
-    ended: Arc<AtomicUsize>,
-) -> thread::JoinHandle<Ending> {
-    let run = move || {
-        // Counts also a user that panics.
-        let _counted = Counted(ended);
-        thread::sleep((started + APART * user as u32).saturating_duration_since(Instant::now()));
-        let mut client = Client::connect(address, "/ws/asr");
-        let ending = stream(&mut client, &format!("load-{user}"), user as i16);
-        client.close();
-        ending
-    };
-    thread::Builder::new().stack_size(STACK_BYTES).spawn(run).expect("a thread")
-}
-
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Relaxed);
-    }
 }
 
 /// One session; what each answer may be and in which order is judged here.
@@ -203,10 +177,4 @@ fn query<T: redis::FromRedisValue>(redis: &mut Connection, words: &[&str]) -> T 
 fn link_count(redis: &mut Connection) -> usize {
     let list: String = query(redis, &["CLIENT", "LIST"]);
     list.lines().filter(|line| line.contains(" name=ringgate-")).count()
-}
-
-/// Clients and gateway share this process: a thousand sockets and their clones.
-fn raise_descriptors() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("raised");
 }

@@ -10,19 +10,13 @@
 mod support;
 
 use std::{
-    net::SocketAddr,
     process::{Child, Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    thread,
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::{
     client::{Client, Refusal, silence},
+    crowd::{Crowd, raise_descriptors},
     gateway::{TestGateway, http_get},
     redis::RedisServer,
     stage::{RedisStage, commands, gateway_on},
@@ -38,8 +32,6 @@ const WORKER_MS: u64 = 205;
 const QUEUE_HIGH: u64 = 60;
 const QUEUE_LOW: u64 = 48;
 const CHUNK_DEADLINE_MS: u64 = 30_000;
-/// A blocking client needs little.
-const STACK_BYTES: usize = 256 << 10;
 
 const _: () = assert!(QUEUE_HIGH * WORKER_MS < CHUNK_DEADLINE_MS);
 
@@ -62,19 +54,21 @@ fn fault_16_overload_is_refused_and_who_is_in_completes() {
     gateway.until("both links up", |g| g.each(|m| m.broker.up.get()) == [1, 1]);
     let _worker = WorkerProcess::start(&redis);
 
-    let ended = Arc::new(AtomicUsize::new(0));
-    let started = Instant::now();
-    let users: Vec<_> =
-        (0..USERS).map(|user| spawn_user(user, started, gateway.address, ended.clone())).collect();
+    let address = gateway.address;
+    let users = Crowd::start(USERS, APART, move |user| {
+        let asked = Instant::now();
+        match Client::try_connect(address, ASR) {
+            Err(refusal) => Ending::Refused(refusal, asked.elapsed()),
+            Ok(mut client) => {
+                let ending = stream(&mut client, &format!("user-{user}"));
+                client.close();
+                ending
+            }
+        }
+    });
     let (mut depth_max, mut connection) = (0, commands(&redis));
-    while ended.load(Relaxed) < USERS {
-        depth_max = depth_max.max(depth(&mut connection));
-        thread::park_timeout(Duration::from_millis(20));
-    }
-    let endings: Vec<_> = users
-        .into_iter()
-        .map(|user| user.join().unwrap_or_else(|_| Ending::Failed("panicked".to_owned())))
-        .collect();
+    let look = || depth_max = depth_max.max(depth(&mut connection));
+    let (endings, took) = users.watch(look, || Ending::Failed("panicked".to_owned()));
 
     let count = |of: fn(&Ending) -> bool| endings.iter().filter(|ending| of(ending)).count();
     let complete = count(|ending| matches!(ending, Ending::Complete));
@@ -89,7 +83,7 @@ fn fault_16_overload_is_refused_and_who_is_in_completes() {
     println!(
         "{USERS} users in {:.1} s: complete {complete}, partial {partial}, refused {refused}, \
          failed {failed}; deepest queue {depth_max}, slowest refusal {} ms",
-        started.elapsed().as_secs_f64(),
+        took.as_secs_f64(),
         slowest.as_millis()
     );
     let bad =
@@ -115,37 +109,6 @@ fn fault_16_overload_is_refused_and_who_is_in_completes() {
     gateway
         .until("the depth is read", |g| sample(g, "queue_depth{queue=\"asr_chunk_queue\"}") == 0.0);
     Client::connect(gateway.address, ASR).run_session("after");
-}
-
-fn spawn_user(
-    user: usize,
-    started: Instant,
-    address: SocketAddr,
-    ended: Arc<AtomicUsize>,
-) -> thread::JoinHandle<Ending> {
-    let run = move || {
-        // Counts also a user that panics.
-        let _counted = Counted(ended);
-        thread::sleep((started + APART * user as u32).saturating_duration_since(Instant::now()));
-        let asked = Instant::now();
-        match Client::try_connect(address, ASR) {
-            Err(refusal) => Ending::Refused(refusal, asked.elapsed()),
-            Ok(mut client) => {
-                let ending = stream(&mut client, &format!("user-{user}"));
-                client.close();
-                ending
-            }
-        }
-    };
-    thread::Builder::new().stack_size(STACK_BYTES).spawn(run).expect("a thread")
-}
-
-struct Counted(Arc<AtomicUsize>);
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Relaxed);
-    }
 }
 
 /// One session without a pause, and what came of it.
@@ -375,10 +338,4 @@ fn sample(gateway: &TestGateway, series: &str) -> f64 {
 
 fn depth(redis: &mut redis::Connection) -> u64 {
     redis::cmd("LLEN").arg("asr_chunk_queue").query(redis).expect("a length")
-}
-
-/// Clients and gateway share this process: a thousand sockets and their clones.
-fn raise_descriptors() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("raised");
 }

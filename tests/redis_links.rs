@@ -5,8 +5,7 @@
 mod support;
 
 use redis::Connection;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use support::{client::Client, gateway::TestGateway, redis::RedisServer};
+use support::{client::Client, crowd::raise_descriptors, gateway::TestGateway, redis::RedisServer};
 
 const SESSIONS: usize = 500;
 
@@ -81,10 +80,4 @@ fn links(redis: &mut Connection) -> Links {
         open: list.lines().count(),
         ever: ever.and_then(|count| count.trim().parse().ok()).expect("a count"),
     }
-}
-
-/// Clients and gateway share this process: a thousand sockets.
-fn raise_descriptors() {
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).expect("raised");
 }

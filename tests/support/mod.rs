@@ -1,6 +1,7 @@
 //! What the integration tests share. Each test file uses a part of it.
 
 pub mod client;
+pub mod crowd;
 pub mod gateway;
 pub mod log;
 pub mod process;
