@@ -7,7 +7,6 @@ use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream},
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
@@ -314,9 +313,8 @@ fn a_slow_reader_of_results_is_closed_and_nobody_else() {
     let waiting = stage.gateway.sum(|m| m.connections.outbox_bytes.get());
     assert!(waiting < 2 * (long.len() as u64 + (64 << 10)), "{waiting} bytes for one client");
 
-    // Its time: 200 ms for each 64 KiB of one result, and ticks. Nothing tells of the close
-    // but the frame behind what is unread.
-    thread::sleep(Duration::from_secs(2));
+    // It has 200 ms for each 64 KiB of one result. From the close on it has no session.
+    stage.gateway.until("the slow one is closed", |g| g.sum(|m| m.tasks.sessions.get()) == 1);
     assert_eq!(slow.close_code(), 4008);
     other.finish("other");
     assert_eq!(other.until_final().1["complete"], true);
