@@ -41,7 +41,9 @@ impl Forwards {
     /// `to`.
     ///
     /// # Errors
-    /// There is no room; gives back the channel, which nobody needs to hear then.
+    /// There is no room; gives back the channel, which nobody needs to hear then. What was
+    /// known of that id is forgotten too: results that went where the session is no more
+    /// could come round for ever.
     pub fn insert(
         &mut self,
         id: SessionId,
@@ -50,7 +52,8 @@ impl Forwards {
         until_ms: u64,
     ) -> Result<(), Option<Arc<str>>> {
         if self.ends.len() >= TASKS_FORWARDS {
-            return Err(channel);
+            let heard_before = self.remove(&id);
+            return Err(channel.or(heard_before));
         }
         self.ends.push_back((until_ms, id.clone()));
         let heard_before = self.by_id.remove(&id).and_then(|forward| forward.channel);
@@ -85,5 +88,24 @@ impl Forwards {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.by_id.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ShardId;
+
+    #[test]
+    fn without_room_the_old_way_is_forgotten_too() {
+        let to = |number| Tenure { shard: ShardId(1), number };
+        let id = |number: usize| SessionId::parse(&format!("s{number}")).unwrap();
+        let mut forwards = Forwards::default();
+        forwards.insert(id(0), to(0), Some("c".into()), 9).unwrap();
+        (1..TASKS_FORWARDS).for_each(|n| forwards.insert(id(n), to(0), None, 9).unwrap());
+        assert!(forwards.find("s0").is_some());
+        assert_eq!(forwards.insert(id(0), to(1), None, 9), Err(Some("c".into())));
+        assert!(forwards.find("s0").is_none());
+        assert_eq!(forwards.len(), TASKS_FORWARDS - 1);
     }
 }
