@@ -15,6 +15,7 @@
 //! | [`outbox`] ▢ | what one connection has yet to send, bounded in bytes |
 //! | [`backlog`] ▢ | what waits for the workers, and whether a new connection may add to it |
 //! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines; [`tasks::raw`]: its raw dialect |
+//! | [`topics`] ▢ | topics: who subscribed, what is published, who is too slow for it |
 //! | [`broker`] | the contract with what carries tasks; Redis, and one inside the process |
 //! | [`worker`] | the reference worker: measures audio, for a Redis list or stream, or the embedded broker |
 //! | [`router`] | lanes between the shards, with their wake-up; which shard answers for a name |
@@ -49,6 +50,7 @@ pub mod router;
 pub mod rt;
 pub mod shard;
 pub mod tasks;
+pub mod topics;
 pub mod wheel;
 pub mod worker;
 pub mod ws;

@@ -317,3 +317,9 @@ pub const ROUTER_BATCH: usize = 1024;
 /// How long the shards may take to put new settings in force: they look on their next tick,
 /// and one that stood still for longer is reported.
 pub const RELOAD_MS: u64 = 20 * TICK_MS;
+
+// --- topics
+
+/// Longest name of a topic, in bytes. It stands in every message of the topic, in its channel,
+/// and in the tables of the shards that want it.
+pub const TOPIC_BYTES_MAX: usize = 256;
