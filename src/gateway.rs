@@ -97,7 +97,8 @@ impl Gateway {
             Some(_) => None,
             None => Some(Embedded::start(config)?),
         };
-        let gates: Vec<_> = config.routes.iter().map(gate_config).collect();
+        let gates: Vec<_> =
+            config.routes.iter().filter(|route| is_served(route)).map(gate_config).collect();
         let backlog = Arc::new(NodeBacklog::new(&gates, count));
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
@@ -395,9 +396,9 @@ impl ShardSeed {
     fn routes(&self) -> Vec<Route> {
         let open_ids = OpenIds::default();
         let (me, shards) = (self.router.me(), self.router.shards());
-        let route = |(index, route): (usize, &crate::config::Route)| Route {
-            path: route.path.clone(),
-            handler: match &route.kind {
+        let route = |(index, route): (usize, &config::Route)| {
+            let handler = match &route.kind {
+                RouteKind::Topics(_) => return None,
                 RouteKind::Echo => Handler::Echo,
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
@@ -416,9 +417,11 @@ impl ShardSeed {
                         }
                     }
                 }
-            },
+            };
+            Some(Route { path: route.path.clone(), handler })
         };
-        self.config.routes.iter().enumerate().map(route).collect()
+        let served = self.config.routes.iter().filter(|route| is_served(route));
+        served.enumerate().filter_map(route).collect()
     }
 
     fn tasks_config(&self, route: &TasksRoute) -> TasksConfig {
@@ -445,6 +448,11 @@ impl ShardSeed {
             merge_separator: route.merge_separator.clone(),
         }
     }
+}
+
+/// Whether shards have the route: their tables and the gates go by its place among these.
+fn is_served(route: &config::Route) -> bool {
+    !matches!(route.kind, RouteKind::Topics(_))
 }
 
 /// What a route asks of admission by the depth of its queue, if it has one.

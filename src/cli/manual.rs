@@ -10,7 +10,7 @@ use clap_mangen::roff::{Roff, bold, roman};
 use super::Error;
 use super::args::Cli;
 use crate::config::settings::SETTINGS;
-use crate::config::{ROUTE_SETTINGS, STREAM_SETTINGS, Setting, TASKS_SETTINGS};
+use crate::config::{ROUTE_SETTINGS, STREAM_SETTINGS, Setting, TASKS_SETTINGS, TOPICS_SETTINGS};
 
 /// Prints the completions of `shell` to `out`.
 ///
@@ -72,6 +72,8 @@ fn settings_sections() -> Roff {
     TASKS_SETTINGS.iter().for_each(|setting| entry(&mut page, setting, ""));
     page.text([roman("and where its queue is a stream:")]);
     STREAM_SETTINGS.iter().for_each(|setting| entry(&mut page, setting, ""));
+    page.text([roman("and of kind topics besides:")]);
+    TOPICS_SETTINGS.iter().for_each(|setting| entry(&mut page, setting, ""));
     page
 }
 

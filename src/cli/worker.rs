@@ -119,7 +119,7 @@ const WORKER_SETTINGS: &[Setting<WorkerOptions>] = &[
     ),
     flag(
         "mode",
-        Kind::Word(Words { known: &["list", "stream"], later: &[] }, |w, v| {
+        Kind::Word(Words { known: &["list", "stream"] }, |w, v| {
             w.is_stream = v == "stream";
         }),
         "list",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use toml::de::{DeTable, DeValue};
 
 use super::error::Problem;
-use super::route::{GivenRoute, LATER_KEYS, route_keys};
+use super::route::{GivenRoute, route_keys};
 use super::setting::nearest;
 use super::settings::SETTINGS;
 use super::source::{Given, Raw, Source};
@@ -134,16 +134,8 @@ impl Walk<'_> {
 
     fn unknown(&mut self, key: &str, source: &Source) {
         let option = source.option(&format!("{}{key}", self.base));
-        self.problems.push(if !self.base.is_empty() && LATER_KEYS.contains(&key) {
-            Problem::Value {
-                option,
-                value: None,
-                limit: "is planned, but this version does not have it".into(),
-                fix: "remove it".into(),
-            }
-        } else {
-            Problem::Unknown { option, nearest: nearest(key, self.known.iter().copied()) }
-        });
+        let nearest = nearest(key, self.known.iter().copied());
+        self.problems.push(Problem::Unknown { option, nearest });
     }
 
     fn source(&self, span: &Range<usize>) -> Source {

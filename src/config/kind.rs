@@ -6,6 +6,7 @@ use super::redis_url::RedisUrl;
 use super::source::Raw;
 use super::value::{self, Refusal, refuse};
 use super::web;
+use crate::topics::ChannelPattern;
 
 /// An inclusive range in the unit of its setting, and the reason for it.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +57,8 @@ pub enum Kind<T: 'static> {
     OptionalPath(Store<T, Option<String>>),
     /// Text of so many bytes, no control characters.
     Text(Range, Store<T, String>),
+    /// Channels of pub/sub, one for each topic.
+    Channel(Store<T, ChannelPattern>),
     /// One of the known words.
     Word(Words, Store<T, &'static str>),
 }
@@ -65,9 +68,10 @@ pub enum Kind<T: 'static> {
 pub struct Words {
     /// Accepted.
     pub known: &'static [&'static str],
-    /// Planned: refused, but not as a mistake.
-    pub later: &'static [&'static str],
 }
+
+const CHANNEL_BYTES: Range =
+    Range { min: 1, max: 512, why: "in bytes; it stands in every message of the broker" };
 
 const LEVELS: &str = "error, warn, info, debug, trace or off";
 
@@ -116,6 +120,9 @@ impl<T> Kind<T> {
             Self::Text(range, store) => {
                 text(raw, range).map(|v| shown_then(format!("{v:?}"), store, target, v))
             }
+            Self::Channel(store) => {
+                channel(raw).map(|v| shown_then(format!("{:?}", v.to_string()), store, target, v))
+            }
             Self::Word(words, store) => {
                 word(raw, words).map(|v| shown_then(v.to_owned(), store, target, v))
             }
@@ -140,6 +147,7 @@ impl<T> Kind<T> {
             Self::Path(_) => "PATH",
             Self::OptionalPath(_) => "PATH|off",
             Self::Text(..) => "TEXT",
+            Self::Channel(_) => "CHANNEL",
             Self::Word(..) => "WORD",
         }
     }
@@ -172,6 +180,9 @@ impl<T> Kind<T> {
             Self::Path(_) => "a path from /".into(),
             Self::OptionalPath(_) => "a path from /, or off".into(),
             Self::Text(range, _) => span("a text, in bytes", range, |n| n.to_string()),
+            Self::Channel(_) => {
+                span("a text with {topic} in it once", &CHANNEL_BYTES, |n| n.to_string())
+            }
             Self::Word(words, _) => format!("one of {}", words.known.join(", ")),
         }
     }
@@ -256,16 +267,19 @@ fn text(raw: &Raw, range: Range) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
+fn channel(raw: &Raw) -> Result<ChannelPattern, Refusal> {
+    let text = text(raw, CHANNEL_BYTES)?;
+    ChannelPattern::parse(&text).map_or_else(
+        || refuse("must have {topic} in it once", "write for example \"prices:{topic}\""),
+        Ok,
+    )
+}
+
 fn word(raw: &Raw, words: Words) -> Result<&'static str, Refusal> {
     let known = words.known.join("\", \"");
     let text = value::text(raw, "a word", words.known.first().unwrap_or(&""))?;
     if let Some(word) = words.known.iter().find(|word| **word == text) {
         return Ok(word);
     }
-    let fix = format!("known here: \"{known}\"");
-    if words.later.contains(&text) {
-        refuse("is planned, but this version does not have it", fix)
-    } else {
-        refuse("is not known", fix)
-    }
+    refuse("is not known", format!("known here: \"{known}\""))
 }

@@ -18,6 +18,7 @@ mod route;
 mod setting;
 pub mod settings;
 mod source;
+mod topics;
 mod value;
 mod web;
 
@@ -39,6 +40,7 @@ pub use route::{
 };
 pub use setting::{Change, ENVIRONMENT_PREFIX, Setting};
 pub use source::Source;
+pub use topics::{Overflow, TOPICS_SETTINGS, TopicsRoute};
 
 use source::{Given, Raw};
 
@@ -74,6 +76,14 @@ impl Config {
     pub fn tasks_path(&self) -> Option<&str> {
         let tasks = self.routes.iter().find(|route| matches!(route.kind, RouteKind::Tasks(_)));
         tasks.map(|route| route.path.as_str())
+    }
+
+    /// The topics routes with their paths.
+    pub fn topics_routes(&self) -> impl Iterator<Item = (&str, &TopicsRoute)> {
+        self.routes.iter().filter_map(|route| match &route.kind {
+            RouteKind::Topics(topics) => Some((route.path.as_str(), topics)),
+            RouteKind::Echo | RouteKind::Tasks(_) => None,
+        })
     }
 }
 
@@ -197,13 +207,14 @@ pub fn load(sources: &Sources) -> Result<Effective, ConfigError> {
     route::routes(file.routes, &mut config.routes, &mut values, &mut problems);
     if problems.is_empty() {
         queue::check(&config, &values, &mut problems);
+        topics::check(&config, &values, &mut problems);
     }
     if config.routes.is_empty() && problems.is_empty() {
         problems.push(Problem::Value {
             option: "route".into(),
             value: Some("[]".into()),
             limit: "must hold at least one route: there would be nothing to serve".into(),
-            fix: "write a [[route]], or leave `route` out for the default one".into(),
+            fix: "write a [[route]], or leave `route` out for the default ones".into(),
         });
     }
 

@@ -17,7 +17,7 @@ const STREAM_KEY: &str = "asr_tasks";
 /// The type of a queue.
 pub(super) const QUEUE_MODE: Setting<TasksRoute> = of_route(
     "queue.mode",
-    Kind::Word(Words { known: &["list", "stream"], later: &[] }, |r, v| {
+    Kind::Word(Words { known: &["list", "stream"] }, |r, v| {
         let key = r.queue.key().clone();
         r.queue = match v {
             "stream" => Queue::Stream { key, group: "".into() },

@@ -9,6 +9,7 @@ use super::queue::{self, QUEUE_KEY, QUEUE_MODE, STREAM_SETTINGS};
 use super::resolve::{EffectiveValue, resolve};
 use super::setting::{Change, Setting};
 use super::source::{Given, Source};
+use super::topics::{TOPICS_SETTINGS, TopicsRoute};
 use crate::broker::Queue;
 
 /// A path and what it serves.
@@ -27,6 +28,8 @@ pub enum RouteKind {
     Echo,
     /// Tasks for workers.
     Tasks(TasksRoute),
+    /// What is published, for whoever subscribes.
+    Topics(TopicsRoute),
 }
 
 impl RouteKind {
@@ -35,6 +38,7 @@ impl RouteKind {
         match self {
             Self::Echo => "echo",
             Self::Tasks(_) => "tasks",
+            Self::Topics(_) => "topics",
         }
     }
 }
@@ -107,9 +111,7 @@ pub const ROUTE_SETTINGS: &[Setting<RouteDraft>] = &[
     of_route("path", Kind::Path(|r, v| r.path = Some(v)), None, "Request path, unique"),
     of_route(
         "kind",
-        Kind::Word(Words { known: &["tasks", "echo"], later: &["topics"] }, |r, v| {
-            r.kind = Some(v)
-        }),
+        Kind::Word(Words { known: &["tasks", "topics", "echo"] }, |r, v| r.kind = Some(v)),
         None,
         "What the route serves",
     ),
@@ -119,7 +121,7 @@ pub const ROUTE_SETTINGS: &[Setting<RouteDraft>] = &[
 pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
     of_route(
         "dialect",
-        Kind::Word(Words { known: &["asr", "raw"], later: &[] }, |r, v| {
+        Kind::Word(Words { known: &["asr", "raw"] }, |r, v| {
             r.dialect = if v == "raw" { Dialect::Raw } else { Dialect::Asr };
         }),
         Some("asr"),
@@ -129,7 +131,7 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
     QUEUE_KEY,
     of_route(
         "results",
-        Kind::Word(Words { known: &["per-session", "per-shard"], later: &[] }, |r, v| {
+        Kind::Word(Words { known: &["per-session", "per-shard"] }, |r, v| {
             r.results = if v == "per-shard" { Results::PerShard } else { Results::PerSession };
         }),
         Some("per-session"),
@@ -233,9 +235,6 @@ pub const TASKS_SETTINGS: &[Setting<TasksRoute>] = &[
     ),
 ];
 
-/// Keys that the documentation has for a later version.
-pub(super) const LATER_KEYS: &[&str] = &["channel", "conflate_ms", "overflow"];
-
 const QUEUE_DEPTH: Range =
     Range { min: 1, max: 1_000_000_000, why: "none would refuse everyone; Redis holds them" };
 
@@ -255,19 +254,23 @@ pub(super) type GivenRoute = BTreeMap<String, Given>;
 /// Every key of a route, for the file and its hints.
 pub(super) fn route_keys() -> impl Iterator<Item = &'static str> {
     let common = ROUTE_SETTINGS.iter().map(|setting| setting.key);
-    let tasks = TASKS_SETTINGS.iter().chain(STREAM_SETTINGS).map(|setting| setting.key);
-    common.chain(tasks)
+    let topics = TOPICS_SETTINGS.iter().map(|setting| setting.key);
+    common.chain(tasks_keys()).chain(topics)
+}
+
+fn tasks_keys() -> impl Iterator<Item = &'static str> {
+    TASKS_SETTINGS.iter().chain(STREAM_SETTINGS).map(|setting| setting.key)
 }
 
 /// The routes of a configuration, after those (`echo`) that it already has. `None` stands
-/// for a file without routes, or no file: the default route.
+/// for a file without routes, or no file: the default routes.
 pub(super) fn routes(
     given: Option<Vec<GivenRoute>>,
     routes: &mut Vec<Route>,
     values: &mut Vec<EffectiveValue>,
     problems: &mut Vec<Problem>,
 ) {
-    let given = given.unwrap_or_else(|| vec![default_route()]);
+    let given = given.unwrap_or_else(default_routes);
     if given.len() > ROUTES_MAX {
         problems.push(Problem::Value {
             option: "[[route]]".into(),
@@ -308,6 +311,7 @@ fn route(
     resolve(ROUTE_SETTINGS, &common, &[], prefix, &mut draft, values, problems);
     let kind = match draft.kind {
         Some("tasks") => {
+            refuse_others(&special, "tasks", tasks_keys(), prefix, problems);
             let mut tasks = TasksRoute::blank();
             queue::give_default_key(&mut special);
             resolve(TASKS_SETTINGS, &special, &[], prefix, &mut tasks, values, problems);
@@ -315,13 +319,15 @@ fn route(
             check::tasks(&tasks, prefix, values, problems);
             RouteKind::Tasks(tasks)
         }
+        Some("topics") => {
+            let own = TOPICS_SETTINGS.iter().map(|setting| setting.key);
+            refuse_others(&special, "topics", own, prefix, problems);
+            let mut topics = TopicsRoute::blank();
+            resolve(TOPICS_SETTINGS, &special, &[], prefix, &mut topics, values, problems);
+            RouteKind::Topics(topics)
+        }
         Some("echo") => {
-            problems.extend(special.iter().map(|(key, given)| Problem::Value {
-                option: given.source.option(&format!("{prefix}{key}")),
-                value: Some(given.raw.to_string()),
-                limit: "has no meaning for a route of kind \"echo\"".into(),
-                fix: "remove it".into(),
-            }));
+            refuse_others(&special, "echo", [], prefix, problems);
             RouteKind::Echo
         }
         // Refused above; what its other keys mean is not known.
@@ -331,10 +337,30 @@ fn route(
     Some(Route { path, kind })
 }
 
-fn default_route() -> GivenRoute {
+/// Keys that routes of another kind have, and this one has not.
+fn refuse_others(
+    given: &GivenRoute,
+    kind: &str,
+    own: impl IntoIterator<Item = &'static str>,
+    prefix: &str,
+    problems: &mut Vec<Problem>,
+) {
+    let own: Vec<&str> = own.into_iter().collect();
+    let others = given.iter().filter(|(key, _)| !own.contains(&key.as_str()));
+    problems.extend(others.map(|(key, given)| Problem::Value {
+        option: given.source.option(&format!("{prefix}{key}")),
+        value: Some(given.raw.to_string()),
+        limit: format!("has no meaning for a route of kind {kind:?}"),
+        fix: "remove it".into(),
+    }));
+}
+
+fn default_routes() -> Vec<GivenRoute> {
     let given =
         |text: &str| Given { raw: super::source::Raw::Text(text.into()), source: Source::Default };
-    BTreeMap::from([("path".into(), given("/ws/asr")), ("kind".into(), given("tasks"))])
+    let route =
+        |(path, kind)| BTreeMap::from([("path".into(), given(path)), ("kind".into(), given(kind))]);
+    [("/ws/asr", "tasks"), ("/ws/topics", "topics")].map(route).into()
 }
 
 impl TasksRoute {

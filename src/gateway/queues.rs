@@ -48,6 +48,6 @@ pub fn streams(config: &Config) -> Vec<StreamUpkeep> {
 fn tasks_routes(config: &Config) -> impl Iterator<Item = &TasksRoute> {
     config.routes.iter().filter_map(|route| match &route.kind {
         RouteKind::Tasks(tasks) => Some(tasks),
-        RouteKind::Echo => None,
+        RouteKind::Echo | RouteKind::Topics(_) => None,
     })
 }

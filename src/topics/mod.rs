@@ -5,5 +5,5 @@ mod topic;
 
 pub use self::{
     clients::Clients,
-    topic::{BadTopic, ChannelPattern, Topic},
+    topic::{BadTopic, ChannelPattern, Topic, is_reserved},
 };

@@ -40,8 +40,9 @@ impl fmt::Display for BadTopic {
 
 impl std::error::Error for BadTopic {}
 
-/// Where the topics of a route are published: a text with `{topic}` in it, once.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// Where the topics of a route are published: a text with `{topic}` in it, once. The default:
+/// nothing else.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct ChannelPattern {
     prefix: Box<str>,
     suffix: Box<str>,
@@ -67,6 +68,11 @@ impl ChannelPattern {
         channel.strip_prefix(&*self.prefix)?.strip_suffix(&*self.suffix)
     }
 
+    /// Whether every channel of the pattern is [reserved](is_reserved).
+    pub fn is_reserved(&self) -> bool {
+        is_reserved(&self.prefix)
+    }
+
     /// Whether a channel could be one of both patterns, so that a message on it would belong
     /// to two routes.
     pub fn may_collide(&self, other: &Self) -> bool {
@@ -74,6 +80,16 @@ impl ChannelPattern {
         let one_ends = |a: &str, b: &str| a.ends_with(b) || b.ends_with(a);
         one_starts(&self.prefix, &other.prefix) && one_ends(&self.suffix, &other.suffix)
     }
+}
+
+/// What the channels of results begin with, and those of the gateway itself (systems, Redis
+/// contract; contract, tasks route). A topic on one of them would show everybody what workers
+/// say to a session.
+const RESERVED: [&str; 2] = ["asr_result_", "ringgate:"];
+
+/// Whether no topic may be subscribed on `channel`.
+pub fn is_reserved(channel: &str) -> bool {
+    RESERVED.iter().any(|prefix| channel.starts_with(prefix))
 }
 
 impl fmt::Display for ChannelPattern {
@@ -119,6 +135,17 @@ mod tests {
         ] {
             assert_eq!(pattern(one).may_collide(&pattern(other)), expected, "{one} {other}");
         }
+    }
+
+    #[test]
+    fn channels_of_results_are_reserved() {
+        let pattern = |text| ChannelPattern::parse(text).unwrap();
+        assert!(pattern("asr_result_{topic}").is_reserved());
+        assert!(pattern("ringgate:x:{topic}").is_reserved());
+        assert!(!pattern("asr_{topic}").is_reserved() && !pattern("{topic}").is_reserved());
+        let topic = Topic::parse("result_s1").unwrap();
+        assert!(is_reserved(&pattern("asr_{topic}").channel_of(&topic)));
+        assert!(!is_reserved(&pattern("{topic}").channel_of(&topic)));
     }
 
     proptest! {

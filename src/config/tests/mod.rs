@@ -3,6 +3,7 @@
 mod properties;
 mod refusals;
 mod reload;
+mod topics;
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -58,7 +59,7 @@ fn value<'a>(effective: &'a Effective, key: &str) -> &'a EffectiveValue {
 fn tasks(config: &Config) -> &TasksRoute {
     match &config.routes[0].kind {
         RouteKind::Tasks(tasks) => tasks,
-        RouteKind::Echo => panic!("an echo route"),
+        other => panic!("a route of kind {}", other.name()),
     }
 }
 
@@ -173,9 +174,11 @@ fn the_table_is_sound() {
 }
 
 #[test]
-fn without_a_file_there_is_the_speech_route() {
+fn without_a_file_there_are_the_speech_route_and_the_topics_route() {
     let config = Case::new().load().config;
-    assert_eq!(config.routes.len(), 1);
+    let paths: Vec<_> =
+        config.routes.iter().map(|route| (&*route.path, route.kind.name())).collect();
+    assert_eq!(paths, [("/ws/asr", "tasks"), ("/ws/topics", "topics")]);
     assert_eq!(config.routes[0].path, "/ws/asr");
     let tasks = tasks(&config);
     assert_eq!(tasks.queue, Queue::List { key: "asr_chunk_queue".into() });
@@ -191,8 +194,10 @@ fn without_a_file_there_is_the_speech_route() {
 fn echo_adds_a_route_and_may_not_take_a_path() {
     let config = Case::new().flag("echo", "/echo").load().config;
     assert_eq!(config.routes[0], Route { path: "/echo".into(), kind: RouteKind::Echo });
-    assert_eq!(config.routes.len(), 2);
-    assert_all(&Case::new().flag("echo", "/ws/asr").error(), &["/ws/asr", "another route"]);
+    assert_eq!(config.routes.len(), 3);
+    for path in ["/ws/asr", "/ws/topics"] {
+        assert_all(&Case::new().flag("echo", path).error(), &[path, "another route"]);
+    }
     for path in ["echo", "/healthz", "/v1/x", "/a b", "/a?b"] {
         assert_all(&Case::new().flag("echo", path).error(), &["--echo", path]);
     }
