@@ -22,6 +22,11 @@ pub const RING_WAIT_US: u64 = 250;
 /// Bytes of one write operation; a longer buffer is written in several. The field in the
 /// submission is 32 bits wide.
 pub const WRITE_BYTES_MAX: usize = 1 << 30;
+/// Pieces of one gathered write operation; more are written in several. The kernel takes up
+/// to 1024 (UIO_MAXIOV). 1 KiB of iovecs for each gathered write under way.
+pub const WRITE_PIECES_MAX: usize = 64;
+/// Headers and iovecs of gathered writes that are kept for the next ones: 280 KiB a shard.
+pub const SPARE_MESSAGES: usize = 256;
 // ── ws: handshake, frames, messages ─────────────────────────────────────────────────
 
 /// Bytes of a request head, its empty line included; past it 431. Browsers stay below
@@ -186,6 +191,8 @@ pub const CONNECTION_WHEEL_SLOTS: usize = 256;
 /// Outboxes kept for the next connection that has something to send. With their buffers
 /// at most 4 MiB a shard.
 pub const SPARE_OUTBOXES: usize = 1024;
+/// A shared piece below this is copied into the outbox of its receiver, unless it is alone there.
+pub const COPIED_PIECE_BYTES: usize = 128;
 /// An outbox whose buffer has grown past this is not kept.
 pub const SPARE_OUTBOX_BYTES: usize = 4 << 10;
 /// Connections that may wait in a listener's queue; the kernel caps it at

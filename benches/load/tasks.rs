@@ -235,14 +235,18 @@ impl Load {
             }
             Event::Sent(id, spare) => {
                 let connection = &mut self.connections[id.slot as usize];
-                (connection.spare, connection.writing) = (spare, false);
+                (connection.spare, connection.writing) = (spare.into_buffer(), false);
                 self.send(id.slot as usize)
             }
             Event::PeerFinished(id) => {
                 Err(format!("the gateway closed connection {}", id.slot + 1).into())
             }
             Event::Failed(id, error) => Err(format!("connection {}: {error}", id.slot + 1).into()),
-            Event::Accepted(_) | Event::Freed(_) | Event::AcceptStopped(_) | Event::Tick => Ok(()),
+            Event::Accepted(_)
+            | Event::Freed(_)
+            | Event::AcceptStopped(_)
+            | Event::Tick
+            | Event::Timer => Ok(()),
         }
     }
 

@@ -63,15 +63,15 @@ fn main() -> Result<(), Box<dyn Error>> {
                     ring.recycle(id, received);
                     dirty.push(id);
                 }
-                Event::Sent(id, buffer) => {
+                Event::Sent(id, spare) => {
                     if let Some(outbox) = outboxes.get_mut(&id) {
-                        outbox.written(buffer);
+                        outbox.written(spare);
                         dirty.push(id);
                     }
                 }
                 Event::PeerFinished(id) | Event::Failed(id, _) => ring.close(id),
                 Event::Freed(id) => drop(outboxes.remove(&id)),
-                Event::Accepted(_) | Event::AcceptStopped(_) | Event::Tick => {}
+                Event::Accepted(_) | Event::AcceptStopped(_) | Event::Tick | Event::Timer => {}
             }
         }
         for id in dirty.drain(..) {

@@ -2,11 +2,13 @@
 
 use std::{io, os::fd::OwnedFd};
 
+use bytes::{Buf, Bytes};
 use io_uring::cqueue;
 
 use super::{
-    Errno, Event, Received, Ring,
+    Errno, Event, Pieces, Received, Ring, Spare,
     buffers::Buffer,
+    gather::Message,
     operation::{Operation, Tag},
     sockets::Flags,
 };
@@ -27,9 +29,13 @@ impl Ring {
                 events.push(Event::Tick);
                 self.arm_tick()?;
             }
+            Some(Tag::Timer) => {
+                self.complete_timer();
+                events.push(Event::Timer);
+            }
             // Was running at that moment and has not seen the cancellation: once more.
             Some(Tag::CancelPoll(id)) if result == -libc::EALREADY => self.cancel_poll(id),
-            Some(Tag::CancelPoll(_) | Tag::CancelAccept) | None => {}
+            Some(Tag::CancelPoll(_) | Tag::CancelAccept | Tag::MoveTimer) | None => {}
         }
         Ok(())
     }
@@ -67,6 +73,12 @@ impl Ring {
             }
             Some(Operation::Write { socket, buffer, sent }) => {
                 self.complete_write(socket, buffer, sent, result, events);
+            }
+            Some(Operation::WriteShared { socket, rest }) => {
+                self.complete_shared(socket, rest, result, events);
+            }
+            Some(Operation::WriteGathered { socket, pieces, message }) => {
+                self.complete_gathered(socket, pieces, message, result, events);
             }
             None => debug_assert!(false, "an operation answered twice"),
         }
@@ -121,27 +133,79 @@ impl Ring {
         result: i32,
         events: &mut Vec<Event>,
     ) {
-        let Some(slot) = self.sockets.get_mut(id) else { return };
-        slot.flags.clear(Flags::WRITE);
-        if slot.flags.has(Flags::CLOSING) {
-            return self.free_if_joined(id);
-        }
-        match usize::try_from(result) {
-            Ok(len) if sent + len == buffer.len() => {
-                buffer.clear();
-                events.push(Event::Sent(id, buffer));
-            }
+        let Some(len) = self.written(id, result, sent == buffer.len(), events) else { return };
+        if sent + len < buffer.len() {
             // A short write: the rest goes on.
-            Ok(len @ 1..) => {
-                slot.flags.set(Flags::WRITE);
-                self.write(id, buffer, sent + len);
-            }
-            Ok(_) => events.push(Event::Failed(id, Errno(libc::EPIPE))),
-            Err(_) if result == -libc::EINTR => {
-                slot.flags.set(Flags::WRITE);
-                self.write(id, buffer, sent);
-            }
-            Err(_) => events.push(Event::Failed(id, Errno(-result))),
+            return self.write(id, buffer, sent + len);
+        }
+        buffer.clear();
+        self.tell_sent(id, Spare::Buffer(buffer), events);
+    }
+
+    fn complete_shared(
+        &mut self,
+        id: SocketId,
+        mut rest: Bytes,
+        result: i32,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(len) = self.written(id, result, rest.is_empty(), events) else { return };
+        if len < rest.len() {
+            rest.advance(len);
+            return self.write_shared(id, rest);
+        }
+        self.tell_sent(id, Spare::None, events);
+    }
+
+    fn complete_gathered(
+        &mut self,
+        id: SocketId,
+        mut pieces: Box<Pieces>,
+        mut message: Box<Message>,
+        result: i32,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(len) = self.written(id, result, pieces.is_empty(), events) else {
+            return self.messages.give_back(message);
+        };
+        if !message.advance(&pieces, len) {
+            return self.write_gathered(id, pieces, message);
+        }
+        self.messages.give_back(message);
+        pieces.clear();
+        self.tell_sent(id, Spare::Pieces(pieces), events);
+    }
+
+    /// How many bytes a write has written; none where it was interrupted and goes on as it
+    /// was. `None`: nothing goes on.
+    fn written(
+        &mut self,
+        id: SocketId,
+        result: i32,
+        was_empty: bool,
+        events: &mut Vec<Event>,
+    ) -> Option<usize> {
+        let slot = self.sockets.get_mut(id)?;
+        if slot.flags.has(Flags::CLOSING) {
+            slot.flags.clear(Flags::WRITE);
+            self.free_if_joined(id);
+            return None;
+        }
+        let errno = match usize::try_from(result) {
+            Ok(0) if !was_empty => libc::EPIPE,
+            Ok(len) => return Some(len),
+            Err(_) if result == -libc::EINTR => return Some(0),
+            Err(_) => -result,
+        };
+        slot.flags.clear(Flags::WRITE);
+        events.push(Event::Failed(id, Errno(errno)));
+        None
+    }
+
+    fn tell_sent(&mut self, id: SocketId, spare: Spare, events: &mut Vec<Event>) {
+        if let Some(slot) = self.sockets.get_mut(id) {
+            slot.flags.clear(Flags::WRITE);
+            events.push(Event::Sent(id, spare));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What the engine tells the shard.
 
-use super::buffers::Received;
+use super::{buffers::Received, write::Spare};
 use crate::ids::SocketId;
 
 /// A Linux error number.
@@ -25,8 +25,8 @@ pub enum Event {
     PeerFinished(SocketId),
     /// A read or a write failed: the connection is of no use. The shard closes it.
     Failed(SocketId, Errno),
-    /// The whole buffer was written; it comes back, emptied, to be used again.
-    Sent(SocketId, Vec<u8>),
+    /// All of a write is written; what memory it had comes back to be used again.
+    Sent(SocketId, Spare),
     /// No operation is in flight any more and the descriptor is closed. The slot may
     /// carry another socket from now on.
     Freed(SocketId),
@@ -34,4 +34,7 @@ pub enum Event {
     AcceptStopped(Errno),
     /// The tick period has passed once more.
     Tick,
+    /// The moment has come for which the timer was armed, or an earlier one: it has to be
+    /// armed again.
+    Timer,
 }

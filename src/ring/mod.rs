@@ -13,20 +13,23 @@
 //! flight is cancelled), *join* (every operation has answered), *free* (the descriptor is
 //! closed, the slot's generation moves on, [`Event::Freed`]).
 //!
-//! Files: here what the shard calls, `submit` what the kernel is asked for, `complete` what
-//! it has answered. All `unsafe` of the crate is in this module.
+//! Files: here what the shard calls, `write` what it may send, `submit` what the kernel is
+//! asked for, `complete` what it has answered. All `unsafe` of the crate is in this module.
 #![allow(unsafe_code)]
 
 mod buffers;
 mod complete;
 mod event;
+mod gather;
 mod operation;
 mod sleep;
 mod sockets;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod timer;
 mod wake;
+mod write;
 
 // `sleep` takes its atomics from here, and from loom where its test includes it.
 use std::sync::atomic;
@@ -46,13 +49,16 @@ use socket2::SockRef;
 
 use self::{
     buffers::Buffers,
+    gather::Messages,
     operation::{Operation, Tag},
     sockets::{Flags, Sockets},
+    timer::Timer,
 };
 pub use self::{
     buffers::Received,
     event::{Errno, Event},
     wake::{Waker, duplicate},
+    write::{Pieces, Spare, Write},
 };
 use crate::{ids::SocketId, limits, metrics::ShardMetrics};
 
@@ -95,10 +101,12 @@ pub struct Ring {
     registered: u32,
     buffers: Buffers,
     operations: Slab<Operation>,
+    messages: Messages,
     /// Readable sockets that wait for a buffer, oldest first.
     waiting: VecDeque<SocketId>,
     listener: Option<Listener>,
     tick: Box<types::Timespec>,
+    timer: Timer,
     /// Sockets closed since the last turn; the next one tells of them first.
     freed: Vec<SocketId>,
     completions: Vec<cqueue::Entry>,
@@ -150,9 +158,11 @@ impl Ring {
             registered,
             buffers: Buffers::new(options.receive_buffers, options.receive_buffer_bytes),
             operations: Slab::new(),
+            messages: Messages::default(),
             waiting: VecDeque::new(),
             listener: None,
             tick: Box::new(options.tick.into()),
+            timer: Timer::default(),
             freed: Vec::new(),
             completions: Vec::new(),
             more: true,
@@ -216,19 +226,28 @@ impl Ring {
         self.insert(fd)
     }
 
-    /// Starts writing the whole of `buffer`; [`Event::Sent`] brings it back.
+    /// Starts writing the whole of `write`; [`Event::Sent`] brings back what can be used
+    /// again.
     ///
     /// # Errors
-    /// Gives the buffer back where the socket is gone or closing, or a write is in flight:
-    /// there is one write per socket at a time.
-    pub fn send(&mut self, id: SocketId, buffer: Vec<u8>) -> Result<(), Vec<u8>> {
+    /// Gives it back where the socket is gone or closing, or a write is in flight: there is
+    /// one write per socket at a time.
+    pub fn send(&mut self, id: SocketId, write: impl Into<Write>) -> Result<(), Write> {
+        let write = write.into();
         match self.sockets.get_mut(id) {
             Some(slot) if !slot.flags.has(Flags::CLOSING) && !slot.flags.has(Flags::WRITE) => {
                 slot.flags.set(Flags::WRITE);
             }
-            _ => return Err(buffer),
+            _ => return Err(write),
         }
-        self.write(id, buffer, 0);
+        match write {
+            Write::Owned(buffer) => self.write(id, buffer, 0),
+            Write::Shared(bytes) => self.write_shared(id, bytes),
+            Write::Gathered(pieces) => {
+                let message = self.messages.take();
+                self.write_gathered(id, pieces, message);
+            }
+        }
         Ok(())
     }
 

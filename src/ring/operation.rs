@@ -1,14 +1,32 @@
 //! What is in flight: the names of operations, and the buffers that they hold.
 
-use super::{buffers::Buffer, sockets::GENERATION_MASK};
+use bytes::Bytes;
+
+use super::{buffers::Buffer, gather::Message, sockets::GENERATION_MASK, write::Pieces};
 use crate::ids::SocketId;
 
 /// An operation that the kernel holds a buffer of. It owns the buffer until the kernel
 /// has answered, whatever becomes of the socket meanwhile.
-#[derive(Debug)]
 pub(super) enum Operation {
-    Read { socket: SocketId, buffer: Buffer },
-    Write { socket: SocketId, buffer: Vec<u8>, sent: usize },
+    Read {
+        socket: SocketId,
+        buffer: Buffer,
+    },
+    Write {
+        socket: SocketId,
+        buffer: Vec<u8>,
+        sent: usize,
+    },
+    /// Holds what has not been written.
+    WriteShared {
+        socket: SocketId,
+        rest: Bytes,
+    },
+    WriteGathered {
+        socket: SocketId,
+        pieces: Box<Pieces>,
+        message: Box<Message>,
+    },
 }
 
 /// What a completion is about: the 64 bits that travel with a submission.
@@ -19,6 +37,9 @@ pub(super) enum Operation {
 pub(super) enum Tag {
     Accept,
     Tick,
+    Timer,
+    /// The answer to moving the timer, which fires at its new time.
+    MoveTimer,
     Poll(SocketId),
     /// The answer to a cancellation; what it cancelled answers for itself.
     CancelPoll(SocketId),
@@ -32,6 +53,8 @@ const POLL: u64 = 3 << 56;
 const CANCEL_POLL: u64 = 4 << 56;
 const CANCEL_ACCEPT: u64 = 5 << 56;
 const OPERATION: u64 = 6 << 56;
+const TIMER: u64 = 7 << 56;
+const MOVE_TIMER: u64 = 8 << 56;
 const KIND_MASK: u64 = 0xff << 56;
 
 impl Tag {
@@ -39,6 +62,8 @@ impl Tag {
         match self {
             Self::Accept => ACCEPT,
             Self::Tick => TICK,
+            Self::Timer => TIMER,
+            Self::MoveTimer => MOVE_TIMER,
             Self::Poll(id) => POLL | socket_bits(id),
             Self::CancelPoll(id) => CANCEL_POLL | socket_bits(id),
             Self::CancelAccept => CANCEL_ACCEPT,
@@ -51,6 +76,8 @@ impl Tag {
         match bits & KIND_MASK {
             ACCEPT => Some(Self::Accept),
             TICK => Some(Self::Tick),
+            TIMER => Some(Self::Timer),
+            MOVE_TIMER => Some(Self::MoveTimer),
             POLL => Some(Self::Poll(socket_of(bits))),
             CANCEL_POLL => Some(Self::CancelPoll(socket_of(bits))),
             CANCEL_ACCEPT => Some(Self::CancelAccept),
@@ -80,7 +107,7 @@ mod tests {
             let id = SocketId { slot, generation };
             for tag in [
                 Tag::Poll(id), Tag::CancelPoll(id), Tag::Operation(index),
-                Tag::Accept, Tag::CancelAccept, Tag::Tick,
+                Tag::Accept, Tag::CancelAccept, Tag::Tick, Tag::Timer, Tag::MoveTimer,
             ] {
                 prop_assert_eq!(Tag::decode(tag.encode()), Some(tag));
             }

@@ -6,14 +6,17 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
+use bytes::Bytes;
 use io_uring::{EnterFlags, opcode, squeue, types};
 use socket2::SockRef;
 
 use super::{
     Ring,
     buffers::Buffer,
+    gather::Message,
     operation::{Operation, Tag},
     sockets::Flags,
+    write::Pieces,
 };
 use crate::{ids::SocketId, limits};
 
@@ -102,12 +105,32 @@ impl Ring {
         let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
         let index = self.operations.insert(Operation::Write { socket: id, buffer, sent });
         let Operation::Write { buffer, .. } = &self.operations[index] else { return };
-        let rest = &buffer[sent..];
-        let len = rest.len().min(limits::WRITE_BYTES_MAX) as u32;
-        let entry = opcode::Send::new(fd, rest.as_ptr(), len)
-            .flags(libc::MSG_NOSIGNAL)
-            .build()
-            .flags(flags);
+        let entry = send(fd, &buffer[sent..]).flags(flags);
+        self.push_or_abort(entry, Tag::Operation(index as u32));
+    }
+
+    /// The same for bytes that others may send as well.
+    pub(super) fn write_shared(&mut self, id: SocketId, rest: Bytes) {
+        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
+        // Wherever the handle is, its bytes stay where they are.
+        let entry = send(fd, &rest).flags(flags);
+        let index = self.operations.insert(Operation::WriteShared { socket: id, rest });
+        self.push_or_abort(entry, Tag::Operation(index as u32));
+    }
+
+    /// The same for pieces, from where `message` stands.
+    pub(super) fn write_gathered(
+        &mut self,
+        id: SocketId,
+        pieces: Box<Pieces>,
+        mut message: Box<Message>,
+    ) {
+        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
+        let header = message.point_at(&pieces);
+        let entry =
+            opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32).build().flags(flags);
+        let operation = Operation::WriteGathered { socket: id, pieces, message };
+        let index = self.operations.insert(operation);
         self.push_or_abort(entry, Tag::Operation(index as u32));
     }
 
@@ -187,8 +210,9 @@ impl Ring {
         let entry = entry.user_data(tag.encode());
         for _ in 0..limits::SUBMIT_ATTEMPTS_MAX {
             // SAFETY: descriptors stay open until their operations have been joined; read
-            // and write buffers are owned by `operations` until then; the tick's timespec
-            // is boxed and lives as long as the ring.
+            // and write buffers, shared bytes, pieces and the boxed messages that point to
+            // them are owned by `operations` until then, and nothing changes them; the
+            // timespecs of tick and timer are boxed and live as long as the ring.
             if unsafe { self.uring.submission().push(&entry) }.is_ok() {
                 return Ok(());
             }
@@ -205,4 +229,10 @@ impl Ring {
             std::process::abort();
         }
     }
+}
+
+/// A write of `rest`, or of as much as one operation takes.
+fn send(fd: types::Fd, rest: &[u8]) -> squeue::Entry {
+    let len = rest.len().min(limits::WRITE_BYTES_MAX) as u32;
+    opcode::Send::new(fd, rest.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build()
 }

@@ -1,12 +1,15 @@
 //! The engine on real sockets, driven by a blocking loop without any executor.
 
 use std::{
-    io::{Read, Write},
+    io::{Read, Write as _},
     net::{SocketAddr, TcpListener, TcpStream},
     thread,
 };
 
 use super::*;
+
+mod timer;
+mod writes;
 
 /// What a test does with an event besides the echo.
 type Watch<'a> = dyn FnMut(&mut Ring, &Event) -> bool + 'a;
@@ -40,7 +43,8 @@ fn echo(ring: &mut Ring, watch: &mut Watch) {
                 }
                 Event::Sent(id, _) => flush(ring, id, outboxes.entry(id).or_default()),
                 Event::PeerFinished(id) | Event::Failed(id, _) => ring.close(id),
-                Event::Accepted(_) | Event::Freed(_) | Event::AcceptStopped(_) | Event::Tick => {}
+                Event::Accepted(_) | Event::Freed(_) | Event::AcceptStopped(_) => {}
+                Event::Tick | Event::Timer => {}
             }
             if done {
                 return;
@@ -51,7 +55,7 @@ fn echo(ring: &mut Ring, watch: &mut Watch) {
 
 fn flush(ring: &mut Ring, id: SocketId, outbox: &mut Vec<u8>) {
     if !outbox.is_empty()
-        && let Err(unsent) = ring.send(id, std::mem::take(outbox))
+        && let Err(Write::Owned(unsent)) = ring.send(id, std::mem::take(outbox))
     {
         *outbox = unsent;
     }

@@ -7,7 +7,8 @@
 //! do.
 //!
 //! Files, downward along the data path: [`listener`], [`admission`] ▢, [`connection`] ▢,
-//! `input` (bytes to route), `effects` (actions to bytes), [`wire`] (bytes to sockets),
+//! `input` (bytes to route), `effects` (actions to bytes), `fanout` (shared frames to outboxes),
+//! [`wire`] (bytes to sockets),
 //! [`broker`], and beside it `peers` (the other shards), `heartbeat` (deadlines), [`reload`],
 //! `drain`, `teardown`.
 
@@ -16,6 +17,7 @@ pub mod broker;
 pub mod connection;
 mod drain;
 mod effects;
+mod fanout;
 mod heartbeat;
 mod input;
 pub mod listener;
@@ -234,6 +236,7 @@ impl Shard {
     fn read_clock(&mut self) {
         let before_ms = self.now.ms;
         self.now = self.shared.clock.now();
+        self.wire.now_ms = self.now.ms;
         if self.now.ms.saturating_sub(before_ms) > limits::STALL_MS {
             log::warn!("the shard stood still for {} ms", self.now.ms - before_ms);
             self.listening_since = tick_of(self.now.ms);
@@ -244,7 +247,7 @@ impl Shard {
     fn on_event(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Received(id, received) => self.on_received(id, received),
-            Event::Sent(id, buffer) => self.wire.sent(id, buffer),
+            Event::Sent(id, spare) => self.wire.sent(id, spare),
             Event::Accepted(id) => self.on_accepted(id),
             Event::PeerFinished(id) => self.hang_up(id, "closed by the peer"),
             Event::Failed(id, errno) => self.hang_up(id, &errno.to_string()),
@@ -254,6 +257,8 @@ impl Shard {
                 log::warn!("accepting pauses: {errno}; raise LimitNOFILE or lower `connections`");
             }
             Event::Tick => self.on_tick()?,
+            // It is for what looks at the time on every turn; this is one.
+            Event::Timer => {}
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::{
     limits,
     metrics::ShardMetrics,
     outbox::Outbox,
-    ring::Ring,
+    ring::{Ring, Spare},
     wheel::Wheel,
     ws::{CloseCode, Opcode, write_close, write_close_answer, write_frame},
 };
@@ -27,6 +27,8 @@ pub struct Wire {
     pub wheel: Wheel,
     /// Counters of this shard.
     pub metrics: Arc<ShardMetrics>,
+    /// The shard's time, as of this turn.
+    pub now_ms: u64,
     /// Connections with something to write at the end of the turn.
     dirty: Vec<SocketId>,
     /// Connections whose outbox has become nearly empty, which somebody waited for.
@@ -54,6 +56,7 @@ impl Wire {
             connections: Connections::default(),
             wheel: Wheel::new(limits::TICK_MS, limits::CONNECTION_WHEEL_SLOTS),
             metrics,
+            now_ms: 0,
             dirty: Vec::new(),
             drained: Vec::new(),
             left: Vec::new(),
@@ -86,12 +89,22 @@ impl Wire {
         allowed: impl FnOnce(&Connection) -> bool,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
+        self.queue(id, allowed, |outbox| write(outbox.gather()))
+    }
+
+    /// Lets `write` add to the outbox of a connection that is `allowed` to have more.
+    pub(super) fn queue(
+        &mut self,
+        id: SocketId,
+        allowed: impl FnOnce(&Connection) -> bool,
+        write: impl FnOnce(&mut Outbox),
+    ) -> bool {
         let Some(connection) = self.connections.get_mut(id).filter(|c| allowed(c)) else {
             return false;
         };
         let outbox = connection.outbox.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
         let before = outbox.bytes();
-        write(outbox.gather());
+        write(outbox);
         if outbox.is_idle() {
             // No write would ever bring it back, and it would look like one in flight.
             connection.outbox = None;
@@ -181,11 +194,11 @@ impl Wire {
     }
 
     /// A write is done: the next one, or the outbox goes back to the others.
-    pub fn sent(&mut self, id: SocketId, buffer: Vec<u8>) {
+    pub fn sent(&mut self, id: SocketId, spare: Spare) {
         let Some(connection) = self.connections.get_mut(id) else { return };
         let Some(outbox) = connection.outbox.as_mut() else { return };
         let before = outbox.bytes();
-        outbox.written(buffer);
+        outbox.written(spare);
         let (after, lingering) = (outbox.bytes(), matches!(connection.phase, Phase::Lingering));
         let is_drained = after < self.outbox_limit_bytes / 4;
         if is_drained && std::mem::take(&mut connection.awaits_drain) {
@@ -210,6 +223,11 @@ impl Wire {
         if after == 0 && lingering {
             self.ring.finish(id);
         }
+    }
+
+    /// Unsent bytes at which a connection takes no more that can be refused.
+    pub(super) fn outbox_limit_bytes(&self) -> usize {
+        self.outbox_limit_bytes
     }
 
     fn outbox_bytes(&mut self, id: SocketId) -> usize {
