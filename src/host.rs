@@ -66,7 +66,8 @@ fn reserved(shards: usize) -> u64 {
     DESCRIPTORS_OF_PROCESS + DESCRIPTORS_PER_SHARD * shards as u64
 }
 
-fn raise_descriptors() -> Rlimit {
+/// Raises the soft limit of descriptors to the hard one; the limits then in force.
+pub fn raise_descriptors() -> Rlimit {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     // Raising to the hard limit is always allowed, except above fs.nr_open.

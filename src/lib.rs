@@ -28,11 +28,13 @@
 //! | [`host`] | what this host allows: descriptors, kernel |
 //! | [`rt`] | the only file that names glommio |
 //! | [`cli`] | the commands |
+//! | [`bench`] | the load generator of `ringgate bench`, on the same ring |
 //! | [`demo`] | the client of `ringgate demo` |
 //! | [`chunked`], [`clock`], [`ids`] ▢ | the few types that everything shares |
 
 pub mod admin;
 pub mod backlog;
+pub mod bench;
 pub mod broker;
 pub mod chunked;
 pub mod cli;

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 
+use super::bench::BenchArgs;
 use super::config::ConfigArgs;
 use super::demo::DemoArgs;
 use super::serve::ServeArgs;
@@ -35,6 +36,8 @@ pub enum Command {
     Demo(DemoArgs),
     /// Run a reference worker for a Redis queue
     Worker(WorkerArgs),
+    /// Put load on a WebSocket server and measure what it does
+    Bench(BenchArgs),
     /// Print the effective configuration, every value with its source
     Config(ConfigArgs),
     /// Print shell completions

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed while running, 2 bad usage or configuration.
 
 pub mod args;
+pub mod bench;
 pub mod config;
 pub mod demo;
 pub mod flags;
@@ -63,6 +64,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Serve(args) => serve::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Worker(args) => worker::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Config(args) => config::run(&args, &mut io::stdout()),
         Command::Completions { shell } => manual::completions(shell, &mut io::stdout()),
         Command::Man { command } => manual::man(command.as_deref(), &mut io::stdout()),

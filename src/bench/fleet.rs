@@ -1,0 +1,465 @@
+//! The clients of one generator: they connect, upgrade, send, receive and leave.
+//!
+//! A fleet keeps no script. It tells a [`Crowd`] what happened to whom, and the crowd calls
+//! back into the fleet. Pings are answered, closes are answered, and nothing is retried.
+
+use std::{
+    collections::VecDeque,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use socket2::{Domain, Socket, Type};
+use tungstenite::handshake::derive_accept_key;
+
+use super::{
+    inbound::{Frame, first_frame, response},
+    target::{Sources, Target},
+};
+use crate::{
+    ids::SocketId,
+    metrics::ShardMetrics,
+    ring::{Event, Received, Ring, RingOptions},
+    ws::Opcode,
+};
+
+/// How long a connection may take to be open, from its first packet.
+const OPEN_MS: u64 = 10_000;
+/// Any key will do: the server answers with its digest, and keeps nothing.
+const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// The clients' mask: any value costs the server the same.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// One connection of one user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ClientId {
+    socket: SocketId,
+    /// The user's number, chosen by the crowd; several connections may have it.
+    pub user: u32,
+}
+
+/// What a server said that no client can go on after.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Broken(pub &'static str);
+
+/// How a connection ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum End {
+    /// The request was answered.
+    Answered,
+    /// The upgrade was answered with another status than 101.
+    Refused(u16),
+    /// The server sent a close frame with this code.
+    Closed(Option<u16>),
+    /// Gone without a word: reset, refused, or FIN without a close frame.
+    Lost(String),
+    /// Not open in time.
+    Slow,
+    /// The server broke the protocol.
+    Broken(&'static str),
+}
+
+/// Who the clients are, and what they do. Every connection has one `on_open` or `on_answer`
+/// at most, and one `on_end` at the end, unless it was told to leave.
+pub trait Crowd {
+    /// The WebSocket is open.
+    fn on_open(&mut self, fleet: &mut Fleet, client: ClientId);
+    /// A text or binary message came.
+    fn on_message(&mut self, fleet: &mut Fleet, client: ClientId, payload: &[u8]);
+    /// The answer to [`Fleet::request`]; the connection ends after it.
+    fn on_answer(&mut self, fleet: &mut Fleet, client: ClientId, status: u16, body: &[u8]);
+    /// The connection is over.
+    fn on_end(&mut self, fleet: &mut Fleet, client: ClientId, end: End);
+}
+
+/// What is expected next of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum State {
+    #[default]
+    Vacant,
+    /// An upgrade was asked for.
+    Upgrading,
+    /// Some other request was made.
+    Asking,
+    Open,
+    /// Its end was told.
+    Over,
+}
+
+#[derive(Default)]
+struct Peer {
+    state: State,
+    user: u32,
+    generation: u32,
+    is_writing: bool,
+    is_dirty: bool,
+    /// What waits for the write in flight.
+    gathered: Vec<u8>,
+    /// The beginning of a frame or response whose rest has not come.
+    partial: Vec<u8>,
+}
+
+/// The clients of one thread.
+pub struct Fleet {
+    ring: Ring,
+    events: Vec<Event>,
+    /// By slot.
+    peers: Vec<Peer>,
+    dirty: Vec<SocketId>,
+    /// Connections that are not open, oldest first, with the time by which they must be.
+    opening: VecDeque<(Instant, ClientId)>,
+    sources: Sources,
+    dialled: usize,
+    /// WebSockets that are open.
+    pub open: usize,
+    /// Data messages received.
+    pub messages: u64,
+    /// Pings answered.
+    pub pings: u64,
+}
+
+impl Fleet {
+    /// Nobody yet; `expected`: how many connections there will be at once.
+    ///
+    /// # Errors
+    /// No io_uring here.
+    pub fn new(sources: Sources, expected: u32) -> io::Result<Self> {
+        let options = RingOptions { registered_sockets: expected, ..RingOptions::default() };
+        Ok(Self {
+            ring: Ring::new(&options, Arc::new(ShardMetrics::default()))?,
+            events: Vec::new(),
+            peers: Vec::new(),
+            dirty: Vec::new(),
+            opening: VecDeque::new(),
+            sources,
+            dialled: 0,
+            open: 0,
+            messages: 0,
+            pings: 0,
+        })
+    }
+
+    /// Begins a WebSocket of `user`; `on_open` or `on_end` follow.
+    ///
+    /// # Errors
+    /// Out of descriptors or ports.
+    pub fn connect(&mut self, target: &Target, user: u32) -> io::Result<ClientId> {
+        let (path, host) = (&target.path, &target.host);
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        );
+        self.dial(target.address, State::Upgrading, user, request.into_bytes())
+    }
+
+    /// Makes one HTTP request on a connection of its own; `on_answer` and `on_end` follow.
+    ///
+    /// # Errors
+    /// Out of descriptors or ports.
+    pub fn request(
+        &mut self,
+        target: &Target,
+        method: &str,
+        path: &str,
+        body: &str,
+        user: u32,
+    ) -> io::Result<ClientId> {
+        let (host, length) = (&target.host, body.len());
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        );
+        self.dial(target.address, State::Asking, user, request.into_bytes())
+    }
+
+    fn dial(
+        &mut self,
+        to: SocketAddr,
+        state: State,
+        user: u32,
+        request: Vec<u8>,
+    ) -> io::Result<ClientId> {
+        let fd = begin_connect(to, &self.sources, self.dialled)?;
+        self.dialled += 1;
+        let socket = self.ring.adopt(fd)?;
+        let slot = socket.slot as usize;
+        if self.peers.len() <= slot {
+            self.peers.resize_with(slot + 1, Peer::default);
+        }
+        let generation = socket.generation;
+        self.peers[slot] = Peer { state, user, generation, gathered: request, ..Peer::default() };
+        let client = ClientId { socket, user };
+        self.mark(socket);
+        self.opening.push_back((Instant::now() + Duration::from_millis(OPEN_MS), client));
+        Ok(client)
+    }
+
+    /// Sends a text message with the next write.
+    pub fn send_text(&mut self, client: ClientId, text: &str) {
+        self.send_frame(client.socket, Opcode::Text, text.as_bytes());
+    }
+
+    /// Says goodbye with code 1000 and leaves. Nothing more is told of the connection.
+    pub fn leave(&mut self, client: ClientId) {
+        self.send_frame(client.socket, Opcode::Close, &1000u16.to_be_bytes());
+        self.flush();
+        if let Some(peer) = self.peer(client.socket)
+            && peer.state == State::Open
+        {
+            peer.state = State::Over;
+            self.open -= 1;
+            // FIN behind the close frame; the socket is closed when the server's FIN is here.
+            self.ring.finish(client.socket);
+        }
+    }
+
+    /// Stops reading: TCP tells the server that this one is slow.
+    pub fn stall(&mut self, client: ClientId) {
+        self.ring.pause(client.socket);
+    }
+
+    /// Reads again.
+    pub fn unstall(&mut self, client: ClientId) {
+        self.ring.resume(client.socket);
+    }
+
+    /// One turn. `false`: nothing happened.
+    ///
+    /// # Errors
+    /// Only what is wrong with the ring itself.
+    pub fn turn(&mut self, crowd: &mut impl Crowd) -> io::Result<bool> {
+        self.flush();
+        let mut events = std::mem::take(&mut self.events);
+        let any = self.ring.turn(&mut events)? > 0;
+        for event in events.drain(..) {
+            self.on_event(event, crowd);
+        }
+        self.events = events;
+        self.expire(crowd);
+        self.flush();
+        Ok(any)
+    }
+
+    /// Sleeps until something happens, at most for `at_most`.
+    ///
+    /// # Errors
+    /// Only what is wrong with the ring itself.
+    pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+        self.ring.wait(at_most)
+    }
+
+    fn on_event(&mut self, event: Event, crowd: &mut impl Crowd) {
+        match event {
+            Event::Received(id, received) => self.on_received(id, received, crowd),
+            Event::Sent(id, spare) => {
+                let Some(peer) = self.peer(id) else { return };
+                peer.is_writing = false;
+                if peer.gathered.is_empty() {
+                    peer.gathered = spare;
+                } else {
+                    self.mark(id);
+                }
+            }
+            Event::PeerFinished(id) => {
+                self.end(id, End::Lost("closed without a close frame".into()), crowd);
+            }
+            Event::Failed(id, errno) => self.end(id, End::Lost(errno.to_string()), crowd),
+            Event::Freed(id) => {
+                if let Some(peer) = self.peer(id) {
+                    *peer = Peer::default();
+                }
+            }
+            Event::Accepted(_) | Event::AcceptStopped(_) | Event::Tick => {}
+        }
+    }
+
+    fn on_received(&mut self, id: SocketId, mut received: Received, crowd: &mut impl Crowd) {
+        if let Some(peer) = self.peer(id) {
+            let mut partial = std::mem::take(&mut peer.partial);
+            let bytes = received.bytes_mut();
+            let taken = if partial.is_empty() {
+                let taken = self.take(id, bytes, crowd);
+                partial.extend_from_slice(bytes.get(taken..).unwrap_or_default());
+                0
+            } else {
+                partial.extend_from_slice(bytes);
+                self.take(id, &partial, crowd)
+            };
+            partial.drain(..taken);
+            if let Some(peer) = self.peer(id)
+                && !partial.is_empty()
+            {
+                peer.partial = partial;
+            }
+        }
+        self.ring.recycle(id, received);
+    }
+
+    /// Takes whole pieces from the head of `bytes`; how many bytes that were.
+    fn take(&mut self, id: SocketId, bytes: &[u8], crowd: &mut impl Crowd) -> usize {
+        let mut taken = 0;
+        loop {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            let state = self.peer(id).map_or(State::Over, |peer| peer.state);
+            let step = match state {
+                _ if rest.is_empty() => return taken,
+                State::Upgrading | State::Asking => self.take_response(id, rest, crowd),
+                State::Open => self.take_frame(id, rest, crowd),
+                State::Vacant | State::Over => return bytes.len(),
+            };
+            match step {
+                Ok(Some(len)) => taken += len,
+                Ok(None) => return taken,
+                Err(Broken(why)) => {
+                    self.end(id, End::Broken(why), crowd);
+                    return bytes.len();
+                }
+            }
+        }
+    }
+
+    fn take_response(
+        &mut self,
+        id: SocketId,
+        bytes: &[u8],
+        crowd: &mut impl Crowd,
+    ) -> Result<Option<usize>, Broken> {
+        let Some(response) = response(bytes)? else { return Ok(None) };
+        let Some(peer) = self.peer(id) else { return Ok(Some(response.len)) };
+        let client = ClientId { socket: id, user: peer.user };
+        if peer.state == State::Asking {
+            crowd.on_answer(self, client, response.status, response.body);
+            self.end(id, End::Answered, crowd);
+        } else if response.status != 101 {
+            self.end(id, End::Refused(response.status), crowd);
+        } else if response.accept != Some(derive_accept_key(KEY.as_bytes()).as_bytes()) {
+            return Err(Broken("a wrong Sec-WebSocket-Accept"));
+        } else {
+            peer.state = State::Open;
+            self.open += 1;
+            crowd.on_open(self, client);
+        }
+        Ok(Some(response.len))
+    }
+
+    fn take_frame(
+        &mut self,
+        id: SocketId,
+        bytes: &[u8],
+        crowd: &mut impl Crowd,
+    ) -> Result<Option<usize>, Broken> {
+        let Some(Frame { opcode, payload, len }) = first_frame(bytes)? else { return Ok(None) };
+        let user = self.peer(id).map_or(0, |peer| peer.user);
+        match opcode {
+            Opcode::Ping => {
+                self.pings += 1;
+                self.send_frame(id, Opcode::Pong, payload);
+            }
+            Opcode::Close => {
+                self.send_frame(id, Opcode::Close, payload);
+                self.flush();
+                let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
+                self.end(id, End::Closed(code), crowd);
+            }
+            Opcode::Pong | Opcode::Continuation => {}
+            Opcode::Text | Opcode::Binary => {
+                self.messages += 1;
+                crowd.on_message(self, ClientId { socket: id, user }, payload);
+            }
+        }
+        Ok(Some(len))
+    }
+
+    /// The connection is over: its crowd is told, unless it knows.
+    fn end(&mut self, id: SocketId, end: End, crowd: &mut impl Crowd) {
+        let Some(peer) = self.peer(id) else { return };
+        let (before, user) = (std::mem::replace(&mut peer.state, State::Over), peer.user);
+        self.ring.close(id);
+        let client = ClientId { socket: id, user };
+        match before {
+            State::Open => {
+                self.open -= 1;
+                crowd.on_end(self, client, end);
+            }
+            State::Upgrading | State::Asking => crowd.on_end(self, client, end),
+            State::Vacant | State::Over => {}
+        }
+    }
+
+    fn expire(&mut self, crowd: &mut impl Crowd) {
+        let is_due = |(until, _): &(Instant, ClientId)| *until <= Instant::now();
+        while let Some((until, client)) = self.opening.pop_front() {
+            let state = self.peer(client.socket).map_or(State::Over, |peer| peer.state);
+            if !matches!(state, State::Upgrading | State::Asking) {
+                continue;
+            }
+            if !is_due(&(until, client)) {
+                self.opening.push_front((until, client));
+                return;
+            }
+            self.end(client.socket, End::Slow, crowd);
+        }
+    }
+
+    fn send_frame(&mut self, id: SocketId, opcode: Opcode, payload: &[u8]) {
+        let Some(peer) = self.peer(id).filter(|peer| peer.state == State::Open) else { return };
+        write_masked(&mut peer.gathered, opcode, payload);
+        self.mark(id);
+    }
+
+    fn mark(&mut self, id: SocketId) {
+        if let Some(peer) = self.peer(id)
+            && !std::mem::replace(&mut peer.is_dirty, true)
+        {
+            self.dirty.push(id);
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        for id in dirty.drain(..) {
+            let Some(peer) = self.peer(id) else { continue };
+            peer.is_dirty = false;
+            if peer.is_writing || peer.gathered.is_empty() {
+                continue;
+            }
+            peer.is_writing = true;
+            let write = std::mem::take(&mut peer.gathered);
+            // It is being closed otherwise, and nobody waits for the bytes.
+            let _ = self.ring.send(id, write);
+        }
+        self.dirty = dirty;
+    }
+
+    fn peer(&mut self, id: SocketId) -> Option<&mut Peer> {
+        let peer = self.peers.get_mut(id.slot as usize)?;
+        (peer.generation == id.generation && peer.state != State::Vacant).then_some(peer)
+    }
+}
+
+/// A socket whose connect is under way: the ring waits until it can be written.
+fn begin_connect(to: SocketAddr, sources: &Sources, nth: usize) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), None)?;
+    if let Some(source) = sources.nth(nth) {
+        // Without it, bind takes a port that no other destination may use, and they run out.
+        setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        socket.bind(&SocketAddr::from((source, 0)).into())?;
+    }
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&to.into()) {
+        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
+        _ => Ok(socket.into()),
+    }
+}
+
+fn write_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    let at = out.len();
+    crate::ws::write_header(out, opcode, payload.len());
+    out[at + 1] |= 0x80;
+    out.extend_from_slice(&MASK);
+    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
+}

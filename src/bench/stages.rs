@@ -1,0 +1,127 @@
+//! ▢ How many users there are when: stages of a length and the number at their end.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+/// One stage: the number of users moves evenly to `users`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stage {
+    length: Duration,
+    users: u32,
+}
+
+/// Stages, one after another, from nobody.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stages {
+    stages: Vec<Stage>,
+}
+
+/// Most users of one generator.
+const USERS_MAX: u32 = 10_000_000;
+
+impl Stages {
+    /// How many users there should be at `time` from the beginning.
+    pub fn users_at(&self, time: Duration) -> u32 {
+        let (mut begin, mut before) = (Duration::ZERO, 0);
+        for stage in &self.stages {
+            let end = begin + stage.length;
+            if time < end {
+                let part = (time - begin).as_secs_f64() / stage.length.as_secs_f64();
+                let change = f64::from(stage.users) - f64::from(before);
+                return (f64::from(before) + change * part).round() as u32;
+            }
+            (begin, before) = (end, stage.users);
+        }
+        before
+    }
+
+    /// From the first to the end of the last.
+    pub fn length(&self) -> Duration {
+        self.stages.iter().map(|stage| stage.length).sum()
+    }
+
+    /// The most users that there are at once.
+    pub fn peak(&self) -> u32 {
+        self.stages.iter().map(|stage| stage.users).max().unwrap_or(0)
+    }
+
+    /// The same in a `scale`th of the time.
+    #[must_use]
+    pub fn compressed(&self, scale: f64) -> Self {
+        let shorter = |stage: &Stage| Stage { length: stage.length.div_f64(scale), ..*stage };
+        Self { stages: self.stages.iter().map(shorter).collect() }
+    }
+}
+
+impl FromStr for Stages {
+    type Err = String;
+
+    /// Reads `3m:1000,30s:1500,10s:0`: lengths in `ms`, `s`, `m` or `h`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let stages: Result<Vec<Stage>, String> = text.split(',').map(stage).collect();
+        let stages = Self { stages: stages? };
+        if stages.peak() == 0 {
+            return Err("no stage has a user".into());
+        }
+        Ok(stages)
+    }
+}
+
+fn stage(text: &str) -> Result<Stage, String> {
+    let form = || format!("{text:?} is no stage; write LENGTH:USERS, as in 3m:1000");
+    let (length, users) = text.trim().split_once(':').ok_or_else(form)?;
+    let digits = length.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(form)?;
+    let (number, unit) = length.split_at(digits);
+    let unit_ms = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(form()),
+    };
+    let number: u64 = number.parse().map_err(|_| form())?;
+    let length_ms = number.checked_mul(unit_ms).filter(|ms| (1..=86_400_000).contains(ms));
+    let length_ms = length_ms.ok_or_else(|| format!("{length} is not from 1ms to 24h"))?;
+    let users: u32 = users.parse().map_err(|_| form())?;
+    if users > USERS_MAX {
+        return Err(format!("{users} users are more than {USERS_MAX}"));
+    }
+    Ok(Stage { length: Duration::from_millis(length_ms), users })
+}
+
+impl fmt::Display for Stages {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (nth, stage) in self.stages.iter().enumerate() {
+            let comma = if nth > 0 { "," } else { "" };
+            write!(out, "{comma}{}ms:{}", stage.length.as_millis(), stage.users)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(stages: &Stages, seconds: u64) -> u32 {
+        stages.users_at(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn users_come_and_go_evenly() {
+        let stages: Stages = "3m:1000,1m:1000,30s:1500,1m:1500,10s:0".parse().unwrap();
+        assert_eq!((stages.length().as_secs(), stages.peak()), (340, 1500));
+        assert_eq!([at(&stages, 0), at(&stages, 90), at(&stages, 200)], [0, 500, 1000]);
+        assert_eq!([at(&stages, 255), at(&stages, 335), at(&stages, 999)], [1250, 750, 0]);
+        let short = stages.compressed(10.0);
+        assert_eq!((short.length().as_secs(), at(&short, 9)), (34, 500));
+        assert_eq!(short.to_string().parse::<Stages>().unwrap(), short);
+    }
+
+    #[test]
+    fn stages_that_make_no_sense_are_refused() {
+        for bad in ["", "3m", "3:5", "m:5", "3m:x", "3d:5", "0s:5", "1s:0", "25h:1", "1s:99999999"]
+        {
+            assert!(bad.parse::<Stages>().is_err(), "{bad}");
+        }
+    }
+}
