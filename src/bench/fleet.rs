@@ -259,7 +259,7 @@ impl Fleet {
                 let Some(peer) = self.peer(id) else { return };
                 peer.is_writing = false;
                 if peer.gathered.is_empty() {
-                    peer.gathered = spare;
+                    peer.gathered = spare.into_buffer();
                 } else {
                     self.mark(id);
                 }
@@ -273,7 +273,7 @@ impl Fleet {
                     *peer = Peer::default();
                 }
             }
-            Event::Accepted(_) | Event::AcceptStopped(_) | Event::Tick => {}
+            Event::Accepted(_) | Event::AcceptStopped(_) | Event::Tick | Event::Timer => {}
         }
     }
 

@@ -134,7 +134,7 @@ fn a_full_outbox_refuses_but_an_empty_one_takes_anything() {
     assert!(wire.say(id, "heard all the same"));
     write_out(&mut wire);
     assert_comes(&mut peer, &[&large[..], &text_frame(b"heard all the same")].concat());
-    assert!(wire.offer_batch(id, &[large.clone()]));
+    assert!(wire.offer_batch(id, std::slice::from_ref(&large)));
     write_out(&mut wire);
     assert_comes(&mut peer, &text_frame(&[b"[", &large[..], b"]"].concat()));
 }
