@@ -204,6 +204,7 @@ impl Gateway {
             clock: self.shared.clock,
             draining: self.shared.draining.clone(),
             config_json: self.config_json.clone(),
+            needs_canary: config.redis.is_some() && config.topics_routes().next().is_some(),
             embedded: self.embedded.as_ref().map(|embedded| embedded.broker.counts()),
             on_drain: Box::new(move || ender.drain()),
         };
@@ -374,9 +375,12 @@ impl ShardSeed {
             let seed = u64::from(std::process::id()) << 16 | self.index as u64;
             // One shard looks after the streams for all.
             let streams = if self.index == 0 { queues::streams(&self.config) } else { Vec::new() };
-            let link = Link::new(target, &name, limits, self.metrics.clone(), seed)
+            let mut link = Link::new(target, &name, limits, self.metrics.clone(), seed)
                 .with_queues(queues::all(&self.config))
                 .with_upkeep(streams);
+            if self.config.topics_routes().next().is_some() {
+                link = link.with_canary(&self.node.canary_channel(self.index));
+            }
             return BrokerPort::redis(link, target.clone(), waker.clone());
         }
         let embedded = self.embedded.as_ref().expect("a shard has Redis or the embedded broker");

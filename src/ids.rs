@@ -43,6 +43,12 @@ impl NodeId {
     pub fn results_channel(self, shard: usize) -> String {
         format!("ringgate:results:{self}:{shard}")
     }
+
+    /// The channel on which one shard of this process publishes to itself, to see that
+    /// pub/sub works.
+    pub fn canary_channel(self, shard: usize) -> String {
+        format!("ringgate:canary:{self}:{shard}")
+    }
 }
 
 impl fmt::Display for NodeId {
@@ -61,6 +67,7 @@ mod tests {
         assert_ne!(one, other);
         assert_ne!(one.results_channel(0), other.results_channel(0));
         assert_ne!(one.results_channel(0), one.results_channel(1));
+        assert_ne!(one.canary_channel(0), one.canary_channel(1));
         assert_eq!(NodeId(0xab).results_channel(3), "ringgate:results:00000000000000ab:3");
     }
 }

@@ -285,6 +285,12 @@ pub const STREAM_GROUPS_MAX: usize = 64;
 pub const COMPLAINT_PAUSE_MS: u64 = 60_000;
 /// Kinds of refusals that are told apart.
 pub const COMPLAINT_KINDS: usize = 16;
+/// Time for the canary of a link to come back once Redis has published it, before it is sent
+/// again. Redis writes it beside the answer; only something in between can hold it up.
+pub const CANARY_ANSWER_MS: u64 = 5_000;
+/// Pause before a refused canary is sent again: a permission that is given is noticed by
+/// then, and three commands a second cost nothing.
+pub const CANARY_RETRY_MS: u64 = 1_000;
 /// Reasons for being away that are remembered, each to be logged once until Redis is back.
 pub const DOWN_REASONS_MAX: usize = 8;
 // --- sessions among the cores

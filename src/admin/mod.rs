@@ -45,6 +45,9 @@ pub struct AdminState {
     /// The effective configuration as JSON, secrets masked: `/config` gives it as it is. A
     /// reload replaces it.
     pub config_json: Arc<Mutex<String>>,
+    /// Whether a shard is ready only when its canary has come through Redis: where that
+    /// carries topics.
+    pub needs_canary: bool,
     /// The counters of the embedded broker, where there is one.
     pub embedded: Option<Arc<EmbeddedCounts>>,
     /// Called on the first `POST /drain` if the gateway is not draining yet. It runs on

@@ -77,15 +77,23 @@ fn reasons_against(state: &AdminState) -> Vec<String> {
     }
     for (shard, metrics) in state.metrics.iter().enumerate() {
         if metrics.broker.up.get() == 0 {
-            let why = metrics.broker.down_reason.get();
-            let why = why.map_or_else(String::new, |why| format!(": {why}"));
+            let why = because(metrics.broker.down_reason.get());
             reasons.push(format!("shard {shard}: broker unavailable{why}"));
+        } else if state.needs_canary && metrics.broker.canary.get() == 0 {
+            let why = because(metrics.broker.canary_reason.get());
+            reasons.push(format!(
+                "shard {shard}: no canary message has come through Redis pub/sub yet{why}"
+            ));
         }
         if metrics.connections.listening.get() == 0 {
             reasons.push(format!("shard {shard}: listener closed"));
         }
     }
     reasons
+}
+
+fn because(why: Option<String>) -> String {
+    why.map_or_else(String::new, |why| format!(": {why}"))
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

@@ -26,6 +26,7 @@ impl Port {
         let shards: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
         for shard in &shards {
             shard.broker.up.set(1);
+            shard.broker.canary.set(1);
             shard.connections.listening.set(1);
         }
         let draining = Arc::new(AtomicBool::new(false));
@@ -37,6 +38,7 @@ impl Port {
             clock: Clock::start(),
             draining: Arc::clone(&draining),
             config_json: Arc::new(Mutex::new(r#"{"redis":"redis://:***@h"}"#.to_owned())),
+            needs_canary: true,
             embedded: Some(Arc::default()),
             on_drain: Box::new({
                 let drains = Arc::clone(&drains);
@@ -113,6 +115,16 @@ fn health_and_readiness_are_two_things() {
     assert_eq!((away.status, away.json()), (503, json!({"ready": false, "reasons": reasons})));
 
     port.shards[1].broker.up.set(1);
+    port.shards[0].broker.canary.set(0);
+    port.shards[0].broker.canary_reason.set("NOPERM");
+    port.shards[1].broker.canary.set(0);
+    let unproven = port.get("/readyz");
+    let reason =
+        |shard| format!("shard {shard}: no canary message has come through Redis pub/sub yet");
+    let reasons = json!([reason(0) + ": NOPERM", reason(1)]);
+    assert_eq!((unproven.status, &unproven.json()["reasons"]), (503, &reasons));
+
+    port.shards.iter().for_each(|shard| shard.broker.canary.set(1));
     port.draining.store(true, Relaxed);
     port.shards[0].connections.listening.set(0);
     let draining = port.get("/readyz");
@@ -287,6 +299,7 @@ fn a_taken_port_is_told_with_its_fix() {
         clock: Clock::start(),
         draining: Arc::default(),
         config_json: Arc::default(),
+        needs_canary: false,
         embedded: None,
         on_drain: Box::new(|| {}),
     };

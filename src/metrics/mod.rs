@@ -172,6 +172,13 @@ pub struct BrokerMetrics {
     pub pending_bytes: Gauge,
     /// Why it is away, for `/readyz`.
     pub down_reason: Reason,
+    /// 1 once a message of the link to itself has come through Redis pub/sub on the present
+    /// connection; 0 without topics routes, which alone need it.
+    pub canary: Gauge,
+    /// Times that it was sent again: it did not come, or was refused.
+    pub canary_retries: Counter,
+    /// Why it has not come, where that is known, for `/readyz`.
+    pub canary_reason: Reason,
     /// The upkeep of streams; of one shard of the process, zero on the others.
     pub streams: StreamMetrics,
 }

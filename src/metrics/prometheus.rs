@@ -109,7 +109,7 @@ type Family = (&'static str, &'static str, fn(&ShardMetrics) -> u64);
 type LabelledFamily =
     (&'static str, &'static str, &'static str, fn(&ShardMetrics) -> Vec<(String, u64)>);
 
-const GAUGES: [Family; 17] = [
+const GAUGES: [Family; 18] = [
     ("listening", "1 while the listener of the shard is open.", |m| m.connections.listening.get()),
     ("connections", "Open WebSockets.", |m| m.connections.open.get()),
     ("handshaking", "Sockets that have not been upgraded yet.", |m| {
@@ -126,6 +126,9 @@ const GAUGES: [Family; 17] = [
         m.broker.subscriptions.get()
     }),
     ("broker_up", "1 while the broker carries out commands.", |m| m.broker.up.get()),
+    ("redis_canary", "1 once a message to itself came through Redis pub/sub.", |m| {
+        m.broker.canary.get()
+    }),
     ("broker_pending_bytes", "Bytes of commands that wait for their answer.", |m| {
         m.broker.pending_bytes.get()
     }),
@@ -154,7 +157,7 @@ const GAUGES: [Family; 17] = [
 ];
 
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 35] = [
+const COUNTERS: [Family; 36] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -188,6 +191,9 @@ const COUNTERS: [Family; 35] = [
     }),
     ("redis_writes", "Writes to Redis, each with all commands that were due.", |m| {
         m.broker.writes.get()
+    }),
+    ("redis_canary_retries", "Canary messages sent again, late or refused.", |m| {
+        m.broker.canary_retries.get()
     }),
     ("stream_requeued", "Tasks of dead stream workers that were queued again.", |m| {
         m.broker.streams.requeued.get()

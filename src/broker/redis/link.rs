@@ -14,6 +14,7 @@
 
 mod answers;
 mod greeting;
+mod proof;
 mod refusals;
 
 use std::{fmt, sync::Arc};
@@ -22,6 +23,7 @@ use redis::cmd;
 
 use super::{
     backoff::Backoff,
+    canary::Canary,
     complaints::Complaints,
     frames::Frames,
     scripts::write_tidy,
@@ -117,6 +119,7 @@ pub struct Link {
     told_down: Vec<String>,
     queues: Vec<Queue>,
     upkeep: Upkeep,
+    canary: Canary,
     complaints: Complaints,
 }
 
@@ -149,6 +152,7 @@ impl Link {
             told_down: Vec::new(),
             queues: Vec::new(),
             upkeep: Upkeep::default(),
+            canary: Canary::default(),
             complaints: Complaints::default(),
         }
     }
@@ -166,6 +170,14 @@ impl Link {
     #[must_use]
     pub fn with_upkeep(mut self, streams: Vec<StreamUpkeep>) -> Self {
         self.upkeep = Upkeep::of(streams);
+        self
+    }
+
+    /// On every connection, a message to itself on `channel`, which nobody else subscribes
+    /// to: `metrics.broker.canary` says whether it has come through.
+    #[must_use]
+    pub fn with_canary(mut self, channel: &str) -> Self {
+        self.canary = Canary::on(channel);
         self
     }
 
@@ -273,6 +285,7 @@ impl Link {
             (Ok(()), Err(error)) => Err(self.on_frame_error(error, events)),
             (handled, _) => handled,
         };
+        self.send_canary(now_ms);
         self.set_gauges();
         result
     }
@@ -303,6 +316,8 @@ impl Link {
         self.greeting = Vec::new();
         self.work.connection_lost();
         self.upkeep.connection_lost();
+        self.canary.connection_lost();
+        self.metrics.broker.canary_reason.clear();
         let told = format!("{}: {reason}", self.target);
         self.metrics.broker.down_reason.set(&told);
         // Attempts that fail for a reason that was told are not news.
@@ -342,6 +357,7 @@ impl Link {
                 self.work.sent(Sent::Tidy(stream.key.clone()), now_ms);
             }
         }
+        self.send_canary(now_ms);
         Ok(())
     }
 
@@ -361,12 +377,17 @@ impl Link {
         output.append(&mut self.greeting);
         if self.is_up() {
             self.work.send(&mut self.subscriptions, now_ms, output, LINK_WRITE_BYTES);
+            // What was looked through last may not have had to be restored.
+            if self.send_canary(now_ms) {
+                self.work.send(&mut self.subscriptions, now_ms, output, LINK_WRITE_BYTES);
+            }
         }
     }
 
     fn come_up(&mut self, now_ms: u64, events: &mut Vec<Event>) {
         self.state = State::Up { since_ms: now_ms };
         self.subscriptions.start_restoring();
+        self.canary.connected();
         if std::mem::replace(&mut self.was_up, true) {
             self.metrics.broker.reconnects.inc();
         }
@@ -378,6 +399,7 @@ impl Link {
     fn set_gauges(&self) {
         let broker = &self.metrics.broker;
         broker.up.set(u64::from(self.is_up()));
+        broker.canary.set(u64::from(self.canary.is_proven()));
         broker.subscriptions.set(self.subscriptions.len() as u64);
         broker.pending_bytes.set(self.work.pending_bytes() as u64);
     }
@@ -387,6 +409,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         let broker = &self.metrics.broker;
         broker.up.set(0);
+        broker.canary.set(0);
         broker.subscriptions.set(0);
         broker.pending_bytes.set(0);
     }

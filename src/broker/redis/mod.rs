@@ -12,6 +12,7 @@
 //! | `frames` ▢ | bytes to whole RESP3 values |
 //! | `scripts` ▢ | what is asked of a stream and its group, in one step each |
 //! | `subscriptions` ▢ | the channels, interned |
+//! | `canary` ▢ | the proof that pub/sub works on a connection |
 //! | `upkeep` ▢ | when streams are looked after |
 //! | `complaints` ▢ | what Redis refuses, logged once in a while |
 //! | `backoff` ▢ | when to dial again |
@@ -20,6 +21,7 @@
 //! Must not: know what is in a task or in a result.
 
 mod backoff;
+mod canary;
 mod complaints;
 pub mod dial;
 mod frames;

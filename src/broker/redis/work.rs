@@ -25,6 +25,13 @@ pub enum Held {
     Subscribe(Asked),
     /// UNSUBSCRIBE; forgotten with the connection.
     Unsubscribe(Arc<str>),
+    /// SUBSCRIBE and PUBLISH of the canary; forgotten with the connection.
+    Canary {
+        /// Where it is published, and heard.
+        channel: Arc<str>,
+        /// What.
+        payload: String,
+    },
 }
 
 /// A command with a payload and a ticket.
@@ -130,6 +137,10 @@ pub enum Sent {
     },
     /// UNSUBSCRIBE of one channel: a push, or an error.
     Unsubscribe(Arc<str>),
+    /// SUBSCRIBE of the canary's channel: a push, or an error.
+    CanarySubscribe(Arc<str>),
+    /// PUBLISH of the canary.
+    CanaryPublish,
 }
 
 /// Both queues, in order: everything in `sent` was submitted before everything in `held`,
@@ -164,7 +175,7 @@ impl Work {
         match &held {
             Held::Request(request) => self.pending_bytes += request.cost_bytes(),
             Held::Subscribe(_) => self.asked += 1,
-            Held::Unsubscribe(_) => {}
+            Held::Unsubscribe(_) | Held::Canary { .. } => {}
         }
         self.held.push_back(held);
     }
@@ -190,6 +201,12 @@ impl Work {
             }
     }
 
+    /// Whether everything that an earlier connection had has been asked for on this one, and
+    /// all but what is held was answered.
+    pub fn is_restored(&self, subscriptions: &Subscriptions) -> bool {
+        !self.restoring && subscriptions.all_restored()
+    }
+
     /// Writes held commands, in their order, until `output` is `limit_bytes` long.
     pub fn send(
         &mut self,
@@ -208,6 +225,12 @@ impl Work {
                 Some(Held::Unsubscribe(channel)) => {
                     cmd("UNSUBSCRIBE").arg(&*channel).write_packed_command(output);
                     self.sent(Sent::Unsubscribe(channel), now_ms);
+                }
+                Some(Held::Canary { channel, payload }) => {
+                    cmd("SUBSCRIBE").arg(&*channel).write_packed_command(output);
+                    cmd("PUBLISH").arg(&*channel).arg(payload).write_packed_command(output);
+                    self.sent(Sent::CanarySubscribe(channel), now_ms);
+                    self.sent(Sent::CanaryPublish, now_ms);
                 }
                 Some(Held::Subscribe(first)) => {
                     if self.asked_sent >= SUBSCRIBE_WINDOW {
@@ -323,7 +346,7 @@ impl Work {
 
     /// The connection is gone: what it did not answer is held again, before all others.
     pub fn connection_lost(&mut self) {
-        self.held.retain(|held| !matches!(held, Held::Unsubscribe(_)));
+        self.held.retain(|held| !matches!(held, Held::Unsubscribe(_) | Held::Canary { .. }));
         for (sent, _) in std::mem::take(&mut self.sent).into_iter().rev() {
             match sent {
                 Sent::Request(request) => self.held.push_front(Held::Request(request)),

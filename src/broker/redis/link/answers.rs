@@ -41,6 +41,10 @@ impl Link {
                 Some(Value::BulkString(channel)),
                 Some(Value::BulkString(payload)),
             ) => {
+                if self.canary.channel(&channel).is_some() {
+                    self.on_canary(&payload);
+                    return Ok(());
+                }
                 // A channel that was given up a moment ago has no entry, and the contract
                 // leaves it to the shard to count its last messages.
                 let channel = String::from_utf8(channel)
@@ -53,6 +57,13 @@ impl Link {
                 Ok(())
             }
             (PushKind::Subscribe, Some(Value::BulkString(channel)), _) => {
+                if let Some((Sent::CanarySubscribe(asked), _)) = self.work.oldest()
+                    && asked.as_bytes() == channel
+                {
+                    self.work.answered();
+                    self.canary.on_subscribed();
+                    return Ok(());
+                }
                 let asked = self.work.confirmed(&channel);
                 let asked = asked.ok_or_else(|| unexpected("a subscription not asked for"))?;
                 if self.subscriptions.confirm(&asked) {
@@ -96,6 +107,7 @@ impl Link {
                 true
             }
             (Some(Sent::Tidy(_)), value) => read_tidied(value).is_some(),
+            (Some(Sent::CanaryPublish), value) => matches!(value, Value::Int(_)),
             (Some(Sent::Request(Request::Fetch { .. })), Value::Array(values)) => {
                 values.iter().all(|value| matches!(value, Value::BulkString(_)))
             }
@@ -114,6 +126,7 @@ impl Link {
                     self.on_tidied(&key, &tidied, now_ms);
                 }
             }
+            (Some(Sent::CanaryPublish), _) => self.canary.on_published(now_ms),
             (Some(Sent::Ping), _) if self.state == State::Greeting => self.come_up(now_ms, events),
             (Some(Sent::Request(Request::Push { ticket, .. })), _) => {
                 events.push(Event::Pushed(ticket));

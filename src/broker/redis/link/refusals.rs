@@ -101,6 +101,10 @@ impl Link {
                 self.refuse_subscriptions(asked, &text, events);
                 Ok(())
             }
+            Some(Sent::CanarySubscribe(_) | Sent::CanaryPublish) => {
+                self.on_canary_refused(&text, now_ms);
+                Ok(())
+            }
             // A user who may not unsubscribe: a new connection has no subscriptions.
             Some(Sent::Unsubscribe(_)) => {
                 Err(LinkError::Refused(format!("UNSUBSCRIBE was refused: {text}")))

@@ -1,5 +1,6 @@
 //! The link against a model of Redis: the same commands, the same answers, no socket.
 
+mod canary;
 mod commands;
 mod properties;
 
@@ -22,7 +23,25 @@ struct Model {
     /// SUBSCRIBE of this channel is refused, with all others of the same command.
     forbidden: Option<&'static str>,
     largest_subscribe: usize,
+    canary: Canary,
+    /// How many channels were subscribed when each canary was published.
+    published_among: Vec<usize>,
 }
+
+/// What becomes of a message that the link publishes to itself.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+enum Canary {
+    /// It comes after the answer, as with newer servers.
+    #[default]
+    Comes,
+    /// It comes before the answer.
+    ComesFirst,
+    Vanishes,
+    MayNotSubscribe,
+    MayNotPublish,
+}
+
+const CANARY: &str = "ringgate:canary:0:0";
 
 impl Model {
     fn write(&mut self, bytes: &[u8]) {
@@ -63,7 +82,9 @@ impl Model {
             "SUBSCRIBE" => {
                 let channels: Vec<String> = (1..words.len()).map(text).collect();
                 self.largest_subscribe = self.largest_subscribe.max(channels.len());
-                if self.forbidden.is_some_and(|name| channels.iter().any(|other| other == name)) {
+                let canary = self.canary == Canary::MayNotSubscribe && channels == [CANARY];
+                let forbidden = |name| channels.iter().any(|other| other == name);
+                if canary || self.forbidden.is_some_and(forbidden) {
                     return self.reply("-NOPERM no\r\n");
                 }
                 channels.iter().for_each(|channel| {
@@ -74,6 +95,22 @@ impl Model {
             "UNSUBSCRIBE" => {
                 self.channels.remove(&text(1));
                 self.confirm("unsubscribe", &text(1));
+            }
+            "PUBLISH" => {
+                assert_eq!(text(1), CANARY);
+                self.published_among.push(self.channels.len());
+                match self.canary {
+                    Canary::MayNotPublish => self.reply("-NOPERM no\r\n"),
+                    Canary::ComesFirst => {
+                        self.publish(CANARY, &words[2]);
+                        self.reply(":1\r\n");
+                    }
+                    Canary::Comes => {
+                        self.reply(":1\r\n");
+                        self.publish(CANARY, &words[2]);
+                    }
+                    Canary::Vanishes | Canary::MayNotSubscribe => self.reply(":0\r\n"),
+                }
             }
             other => panic!("{other}"),
         }
@@ -124,7 +161,7 @@ impl Rig {
     fn new(limits: LinkLimits) -> Self {
         let metrics = Arc::new(ShardMetrics::default());
         let target = Target::parse("redis://u:p@h/3").unwrap();
-        let link = Link::new(&target, "a link\n", limits, metrics.clone(), 1);
+        let link = Link::new(&target, "a link\n", limits, metrics.clone(), 1).with_canary(CANARY);
         Self { link, metrics, model: Model::default(), events: Vec::new(), now_ms: 1 }
     }
 

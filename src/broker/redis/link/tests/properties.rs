@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::CANARY_ANSWER_MS;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -16,6 +17,8 @@ enum Step {
     Publish(u8),
     Send,
     Receive,
+    Canary(Canary),
+    Tick,
     /// Only so many bytes of the answers arrive, then the connection is lost.
     Lose(prop::sample::Index),
 }
@@ -30,6 +33,15 @@ fn step() -> impl Strategy<Value = Step> {
         (0..4u8).prop_map(Step::Publish),
         Just(Step::Send),
         Just(Step::Receive),
+        prop::sample::select(vec![
+            Canary::Comes,
+            Canary::ComesFirst,
+            Canary::Vanishes,
+            Canary::MayNotSubscribe,
+            Canary::MayNotPublish,
+        ])
+        .prop_map(Step::Canary),
+        Just(Step::Tick),
         any::<prop::sample::Index>().prop_map(Step::Lose),
     ]
 }
@@ -75,6 +87,13 @@ proptest! {
                 }
                 Step::Send => rig.send(),
                 Step::Receive => rig.receive().unwrap(),
+                Step::Canary(canary) => rig.model.canary = canary,
+                Step::Tick => {
+                    // What is on its way is answered in time: silence is tested elsewhere.
+                    rig.turn().unwrap();
+                    rig.now_ms += CANARY_ANSWER_MS;
+                    rig.link.on_tick(rig.now_ms).unwrap();
+                }
                 Step::Lose(cut) => {
                     let bytes = std::mem::take(&mut rig.model.output);
                     let arrived = &bytes[..cut.index(bytes.len() + 1)];
@@ -83,7 +102,12 @@ proptest! {
                 }
             }
         }
+        rig.model.canary = Canary::Comes;
         rig.turn().unwrap();
+        rig.now_ms += CANARY_ANSWER_MS;
+        rig.link.on_tick(rig.now_ms).unwrap();
+        rig.turn().unwrap();
+        prop_assert_eq!(rig.metrics.broker.canary.get(), 1);
         let events = rig.take_events();
         let mut answers = Vec::new();
         let mut messages = Vec::new();
@@ -124,6 +148,8 @@ proptest! {
             b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n",
             b">3\r\n$7\r\nmessage\r\n$1\r\n\xff\r\n$0\r\n\r\n",
             b">3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:1\r\n",
+            b">3\r\n$9\r\nsubscribe\r\n$19\r\nringgate:canary:0:0\r\n:1\r\n",
+            b">3\r\n$7\r\nmessage\r\n$19\r\nringgate:canary:0:0\r\n$1\r\n1\r\n",
         ]), 0..20),
     ) {
         let mut rig = Rig::new(LinkLimits::default());
