@@ -336,3 +336,25 @@ pub const RELOAD_MS: u64 = 20 * TICK_MS;
 /// Longest name of a topic, in bytes. It stands in every message of the topic, in its channel,
 /// and in the tables of the shards that want it.
 pub const TOPIC_BYTES_MAX: usize = 256;
+/// Topics of one `subscribe` or `unsubscribe` that are read, whatever a route allows; the
+/// rest is counted and refused with the request. 24 bytes each while the request is handled.
+pub const TOPICS_PER_REQUEST: usize = 65_536;
+/// Longest period of conflation, in milliseconds.
+pub const TOPICS_CONFLATE_MS_MAX: u32 = 60_000;
+/// Tick of the wheel of batches, in milliseconds: how late a batch may come.
+pub const TOPICS_FLUSH_TICK_MS: u64 = 10;
+/// Slots of that wheel: a round of 10.24 s. 4 KiB a route and shard.
+pub const TOPICS_FLUSH_SLOTS: usize = 1024;
+/// How long a batch waits that a connection refused although most of what was unsent had
+/// been written: the batch itself is larger than the bound, and goes when nothing is unsent.
+pub const TOPICS_FLUSH_RETRY_MS: u64 = 100;
+/// Values that a batch has room for once it was sent; what was more is given back.
+pub const TOPICS_BATCH_KEPT: usize = 32;
+/// How long a `subscribe` waits for the broker, in milliseconds; past it the topics without
+/// an answer are given up with `broker_unavailable`. Twice the silence after which a link to
+/// Redis is given up.
+pub const TOPICS_ANSWER_MS: u64 = 10_000;
+/// Characters of a client's own text that an error message repeats.
+pub const TOPICS_ECHO_CHARS: usize = 64;
+
+const _: () = assert!(TOPICS_CONFLATE_MS_MAX as u64 >= TOPICS_FLUSH_TICK_MS);

@@ -128,6 +128,14 @@ impl Wheel {
         self.tick = now;
     }
 
+    /// When [`expire`](Self::expire) may find something: not after the first deadline, and
+    /// before it only by whole rounds. Looks through the slots up to it.
+    pub fn next_ms(&self) -> Option<u64> {
+        let mut ticks = self.tick + 1..=self.tick + self.heads.len() as u64;
+        let tick = ticks.find(|&tick| self.heads[self.slot(tick)].is_some())?;
+        Some(tick * self.tick_ms)
+    }
+
     fn slot(&self, tick: u64) -> usize {
         (tick % self.heads.len() as u64) as usize
     }
@@ -237,6 +245,12 @@ mod tests {
                 }
                 for key in 0..40 {
                     prop_assert_eq!(wheel.is_armed(key), model.contains_key(&key));
+                }
+                let next_ms = wheel.next_ms();
+                prop_assert_eq!(next_ms.is_none(), model.is_empty());
+                for &(deadline_ms, armed_ms) in model.values() {
+                    let latest_ms = deadline_ms.max(armed_ms) + tick_ms;
+                    prop_assert!(next_ms.is_some_and(|next_ms| next_ms <= latest_ms));
                 }
             }
             prop_assert_eq!(expired(&mut wheel, u64::MAX), model.into_keys().collect::<Vec<_>>());

@@ -4,15 +4,18 @@
 //! plain load and store: no lock prefix, no shared cache line. The admin thread reads.
 
 pub mod embedded;
+mod histogram;
 pub mod process;
 pub mod prometheus;
 pub mod queues;
+pub mod topics;
 
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
+pub use self::{histogram::Histogram, topics::TopicMetrics};
 use crate::{router::Lane, ws::CloseCode};
 
 /// A count that only grows. One writer, any number of readers.
@@ -384,6 +387,8 @@ pub struct ShardMetrics {
     pub connections: ConnectionMetrics,
     /// The tasks route.
     pub tasks: TaskMetrics,
+    /// The topics routes.
+    pub topics: TopicMetrics,
     /// The shard's broker.
     pub broker: BrokerMetrics,
     /// The ring engine.

@@ -14,7 +14,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::{Counter, Refused, ShardMetrics, process::ProcessCollector};
+use super::{Counter, Refused, ShardMetrics, process::ProcessCollector, topics::TopicCollector};
 use crate::{ids::NodeId, router::Lane, ws::CloseCode};
 
 /// The content type of [`encode`]'s text.
@@ -24,9 +24,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub fn registry(node: NodeId, shards: Vec<Arc<ShardMetrics>>) -> Registry {
     let mut registry = Registry::default();
     registry.register_collector(Box::new(ProcessCollector::new()));
-    registry
-        .sub_registry_with_prefix("ringgate")
-        .register_collector(Box::new(ShardCollector::new(node, shards)));
+    let ours = registry.sub_registry_with_prefix("ringgate");
+    ours.register_collector(Box::new(TopicCollector::new(&shards)));
+    ours.register_collector(Box::new(ShardCollector::new(node, shards)));
     registry
 }
 

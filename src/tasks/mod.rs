@@ -26,7 +26,7 @@ mod following;
 mod forwards;
 mod held;
 mod id;
-mod json;
+pub(crate) mod json;
 mod moving;
 pub mod raw;
 mod reply;

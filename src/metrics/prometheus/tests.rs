@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::*;
-use crate::ids::NodeId;
+use crate::{ids::NodeId, metrics::topics};
 
 /// One scrape, checked line by line against the OpenMetrics grammar as far as this
 /// process uses it (OpenMetrics 1.0.0, sections 4.1 to 4.3).
@@ -28,18 +28,20 @@ fn scrape(registry: &Registry) -> Scrape {
         } else if let Some(kind) = line.strip_prefix("# TYPE ") {
             let (name, kind) = kind.split_once(' ').expect(line);
             assert_eq!(name, current, "TYPE follows its HELP");
-            assert!(["counter", "gauge", "info"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "info", "histogram"].contains(&kind), "{line}");
             assert!(scrape.families.insert(name.to_owned(), kind.to_owned()).is_none(), "{line}");
         } else {
             let (series, value) = line.rsplit_once(' ').expect(line);
             let name = series.split('{').next().unwrap();
             check_labels(&series[name.len()..]);
-            let suffix = match scrape.families[&current].as_str() {
-                "counter" => "_total",
-                "info" => "_info",
-                _ => "",
+            let suffixes: &[&str] = match scrape.families[&current].as_str() {
+                "counter" => &["_total"],
+                "info" => &["_info"],
+                "histogram" => &["_sum", "_count", "_bucket"],
+                _ => &[""],
             };
-            assert_eq!(name, format!("{current}{suffix}"), "samples stand under their family");
+            let suffix = name.strip_prefix(&current).expect("samples stand under their family");
+            assert!(suffixes.contains(&suffix), "{line}");
             assert!(name.chars().all(|c| c.is_ascii_lowercase() || c == '_'), "{line}");
             let value = value.parse().expect(line);
             assert!(scrape.samples.insert(series.to_owned(), value).is_none(), "twice: {line}");
@@ -68,7 +70,8 @@ fn shards(count: usize) -> Vec<Arc<ShardMetrics>> {
 fn every_line_is_openmetrics() {
     let scrape = scrape(&registry(NodeId::random(), shards(3)));
     let ours = scrape.families.keys().filter(|name| name.starts_with("ringgate_")).count();
-    assert_eq!(ours, 2 + GAUGES.len() + COUNTERS.len() + LABELLED_COUNTERS.len());
+    let topics = topics::GAUGES.len() + topics::COUNTERS.len() + topics::OTHERS;
+    assert_eq!(ours, 2 + GAUGES.len() + COUNTERS.len() + LABELLED_COUNTERS.len() + topics);
     for (name, kind) in [
         ("process_resident_memory_bytes", "gauge"),
         ("process_cpu_seconds", "counter"),
