@@ -7,6 +7,7 @@ mod problems;
 mod queues;
 mod raw;
 pub mod reload;
+mod sessions;
 mod shares;
 
 use std::{
@@ -42,6 +43,7 @@ use crate::{
         broker::BrokerPort, listener, reload::Reload,
     },
     tasks::{OpenIds, RouteTag, Tasks, TasksConfig, raw::RawTasks},
+    topics::sessions::{SessionRoute, Sessions},
     worker::{self, Tally, WorkOptions},
 };
 
@@ -103,6 +105,7 @@ impl Gateway {
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
         let node = NodeId::random();
+        let session_routes = sessions::routes(config);
         let mut routers = Router::mesh(&metrics).into_iter();
         let mut gateway = Self {
             address,
@@ -135,6 +138,7 @@ impl Gateway {
                     shares::upgrades_per_second(config, index),
                 ),
                 backlog: gateway.backlog.of_shard(index),
+                session_routes: session_routes.clone(),
                 metrics: gateway.metrics[index].clone(),
                 reloads,
                 shared: gateway.shared.clone(),
@@ -330,6 +334,7 @@ struct ShardSeed {
     embedded: Option<Arc<EmbeddedBroker>>,
     admission: Admission,
     backlog: ShardBacklog,
+    session_routes: Vec<SessionRoute>,
     metrics: Arc<ShardMetrics>,
     reloads: Receiver<Reload>,
     shared: Shared,
@@ -349,6 +354,8 @@ impl ShardSeed {
         let waker = ring.waker().clone();
         let (broker, routes, options) =
             (self.broker(&waker), self.routes(), shares::options(&self.config));
+        let (me, shards) = (self.router.me(), self.router.shards());
+        let sessions = Sessions::new(me, shards, self.session_routes, self.metrics.clone());
         let shard = Shard::new(ShardParts {
             ring,
             listener: self.listener,
@@ -357,6 +364,7 @@ impl ShardSeed {
             router: self.router,
             admission: self.admission,
             backlog: self.backlog,
+            sessions,
             options,
             reloads: self.reloads,
             shared: self.shared,

@@ -12,10 +12,11 @@
 //! | [`ring`] | the engine of one shard: sockets, buffers, completions. All `unsafe` lives here |
 //! | [`shard`] | one core: listener, admission, connection table, the turn loop, teardown |
 //! | [`ws`] ▢ | RFC 6455, server side: handshake, frames, messages, close codes |
+//! | [`http`] ▢ | plain requests beside the upgrades: bodies, answers in JSON, CORS |
 //! | [`outbox`] ▢ | what one connection has yet to send, bounded in bytes |
 //! | [`backlog`] ▢ | what waits for the workers, and whether a new connection may add to it |
 //! | [`tasks`] ▢ | sessions of the tasks route: chunks, acks, results, merge, deadlines; [`tasks::raw`]: its raw dialect |
-//! | [`topics`] ▢ | topics: who subscribed, what is published, who is too slow for it |
+//! | [`topics`] ▢ | topics: who subscribed, what is published, who is too slow for it; [`topics::sessions`]: made over REST, used by a WebSocket |
 //! | [`broker`] | the contract with what carries tasks; Redis, and one inside the process |
 //! | [`worker`] | the reference worker: measures audio, for a Redis list or stream, or the embedded broker |
 //! | [`router`] | lanes between the shards, with their wake-up; which shard answers for a name |
@@ -43,6 +44,7 @@ pub mod config;
 pub mod demo;
 pub mod gateway;
 pub mod host;
+pub mod http;
 pub mod ids;
 pub mod limits;
 pub mod metrics;

@@ -358,3 +358,28 @@ pub const TOPICS_ANSWER_MS: u64 = 10_000;
 pub const TOPICS_ECHO_CHARS: usize = 64;
 
 const _: () = assert!(TOPICS_CONFLATE_MS_MAX as u64 >= TOPICS_FLUSH_TICK_MS);
+
+// --- sessions of topics (REST)
+
+/// Bytes of the body of one request. 256 topics of the greatest length, which are the default
+/// of a connection; past it 413. Its memory counts among the partial messages (`held_bytes`).
+pub const SESSION_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest time between two values of a topic that a session may ask for (contract, topics
+/// route; the range of the setting is the same).
+pub const CONFLATE_MS_MAX: u64 = 60_000;
+/// Bytes of all sessions of topics at home on one shard: names of topics and what is around
+/// them. Those that wait are bounded by number too (`sessions_max`), those in use by the
+/// connections. Past it 503 `memory`. Room for half a million sessions of three topics.
+pub const SESSIONS_BYTES_PER_SHARD: usize = 256 << 20;
+/// What a session costs beside its topics: its places in the tables of its home and of the
+/// shard that has its WebSocket.
+pub const SESSION_BYTES: usize = 256;
+/// What a topic of a session costs beside its name.
+pub const SESSION_TOPIC_BYTES: usize = 48;
+/// Ticks of the wheel of waiting sessions: a round of 128 s, above the default `session_ttl`.
+pub const SESSION_WHEEL_SLOTS: usize = 512;
+/// Characters of a message about a body that is not what it should be: it may repeat a part
+/// of it.
+pub const SESSION_COMPLAINT_CHARS: usize = 200;
+/// For so long a browser need not ask again whether a page may ask.
+pub const PREFLIGHT_S: u32 = 600;

@@ -16,7 +16,7 @@ use std::sync::{
 };
 
 pub use self::{histogram::Histogram, topics::TopicMetrics};
-use crate::{router::Lane, ws::CloseCode};
+use crate::{router::Lane, topics::sessions, ws::CloseCode};
 
 /// A count that only grows. One writer, any number of readers.
 #[derive(Default, Debug)]
@@ -380,6 +380,36 @@ pub struct RouterMetrics {
     pub undelivered: Counter,
 }
 
+/// Sessions of topics (`ringgate_topic_sessions…`). Those at home on the shard, whichever shard
+/// was asked; refusals by the shard that was.
+#[derive(Default, Debug)]
+pub struct TopicSessionMetrics {
+    /// Sessions without a WebSocket so far.
+    pub waiting: Gauge,
+    /// Sessions that have their WebSocket.
+    pub connected: Gauge,
+    /// Bytes that they cost.
+    pub bytes: Gauge,
+    /// Sessions made.
+    pub created: Counter,
+    /// Sessions taken by a WebSocket.
+    pub used: Counter,
+    /// Sessions that were not used in time.
+    pub expired: Counter,
+    /// Sessions deleted, used or not.
+    pub deleted: Counter,
+    /// Sessions whose client had left before it was told of them.
+    pub abandoned: Counter,
+    refused: [Counter; sessions::Refused::ALL.len()],
+}
+
+impl TopicSessionMetrics {
+    /// The count of one reason for refusing a request about a session.
+    pub fn refused(&self, reason: sessions::Refused) -> &Counter {
+        &self.refused[reason as usize]
+    }
+}
+
 /// All of one shard.
 #[derive(Default, Debug)]
 pub struct ShardMetrics {
@@ -395,4 +425,6 @@ pub struct ShardMetrics {
     pub ring: RingMetrics,
     /// Lanes to and from the other shards.
     pub router: RouterMetrics,
+    /// Sessions of topics.
+    pub topic_sessions: TopicSessionMetrics,
 }

@@ -15,7 +15,7 @@ use prometheus_client::{
 };
 
 use super::{Counter, Refused, ShardMetrics, process::ProcessCollector, topics::TopicCollector};
-use crate::{ids::NodeId, router::Lane, ws::CloseCode};
+use crate::{ids::NodeId, router::Lane, topics::sessions, ws::CloseCode};
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -82,6 +82,15 @@ impl Collector for ShardCollector {
                 family.encode_family(&labels)?.encode_gauge(&read(metrics))?;
             }
         }
+        for (name, help, label, read) in LABELLED_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (shard, metrics) in &self.shards {
+                for (value, count) in read(metrics) {
+                    let labels = [("shard", shard.as_str()), (label, value.as_str())];
+                    family.encode_family(&labels)?.encode_gauge(&count)?;
+                }
+            }
+        }
         for (name, help, read) in COUNTERS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (shard, metrics) in &self.shards {
@@ -109,7 +118,7 @@ type Family = (&'static str, &'static str, fn(&ShardMetrics) -> u64);
 type LabelledFamily =
     (&'static str, &'static str, &'static str, fn(&ShardMetrics) -> Vec<(String, u64)>);
 
-const GAUGES: [Family; 18] = [
+const GAUGES: [Family; 19] = [
     ("listening", "1 while the listener of the shard is open.", |m| m.connections.listening.get()),
     ("connections", "Open WebSockets.", |m| m.connections.open.get()),
     ("handshaking", "Sockets that have not been upgraded yet.", |m| {
@@ -154,10 +163,20 @@ const GAUGES: [Family; 18] = [
     ("router_waiting", "Messages that wait for a full lane to another shard.", |m| {
         m.router.waiting.get()
     }),
+    ("topic_session_bytes", "Bytes of sessions of topics.", |m| m.topic_sessions.bytes.get()),
 ];
 
+const LABELLED_GAUGES: [LabelledFamily; 1] =
+    [("topic_sessions", "Sessions of topics, made by a request.", "state", |m| {
+        let sessions = &m.topic_sessions;
+        vec![
+            ("waiting".to_owned(), sessions.waiting.get()),
+            ("connected".to_owned(), sessions.connected.get()),
+        ]
+    })];
+
 /// The encoder adds `_total` to each name.
-const COUNTERS: [Family; 36] = [
+const COUNTERS: [Family; 41] = [
     ("accepted", "Sockets accepted.", |m| m.connections.accepted.get()),
     ("accept_errors", "Accepts that failed, and pauses of accepting.", |m| {
         m.connections.accept_errors.get()
@@ -230,9 +249,22 @@ const COUNTERS: [Family; 36] = [
     ("router_wakes", "Batches of messages that other shards were told of.", |m| {
         m.router.wakes.get()
     }),
+    ("topic_sessions_created", "Sessions of topics made.", |m| m.topic_sessions.created.get()),
+    ("topic_sessions_used", "Sessions of topics taken by a WebSocket.", |m| {
+        m.topic_sessions.used.get()
+    }),
+    ("topic_sessions_expired", "Sessions of topics that were not used in time.", |m| {
+        m.topic_sessions.expired.get()
+    }),
+    ("topic_sessions_deleted", "Sessions of topics deleted, used or not.", |m| {
+        m.topic_sessions.deleted.get()
+    }),
+    ("topic_sessions_abandoned", "Sessions of topics of which no client was told.", |m| {
+        m.topic_sessions.abandoned.get()
+    }),
 ];
 
-const LABELLED_COUNTERS: [LabelledFamily; 8] = [
+const LABELLED_COUNTERS: [LabelledFamily; 9] = [
     ("refused", "Requests refused before the upgrade.", "reason", |m| {
         let count =
             |reason: Refused| (reason.label().to_owned(), m.connections.refused(reason).get());
@@ -268,6 +300,12 @@ const LABELLED_COUNTERS: [LabelledFamily; 8] = [
     ("router_received", "Messages from other shards.", "lane", |m| lanes(&m.router.received)),
     ("router_full", "Messages that found their lane to another shard full.", "lane", |m| {
         lanes(&m.router.full)
+    }),
+    ("topic_sessions_refused", "Requests about sessions of topics refused.", "reason", |m| {
+        let count = |reason: sessions::Refused| {
+            (reason.label().to_owned(), m.topic_sessions.refused(reason).get())
+        };
+        sessions::Refused::ALL.into_iter().map(count).collect()
     }),
 ];
 

@@ -36,7 +36,7 @@ use std::sync::atomic;
 use std::{
     collections::VecDeque,
     io,
-    net::Shutdown,
+    net::{IpAddr, Shutdown},
     os::fd::{AsRawFd, OwnedFd},
     sync::Arc,
     time::Duration,
@@ -181,6 +181,12 @@ impl Ring {
     /// Sockets whose [`Event::Freed`] has not been told.
     pub fn live_sockets(&self) -> usize {
         self.sockets.live()
+    }
+
+    /// Where the peer of a socket is; `None` where it has none any more.
+    pub fn peer_address(&mut self, id: SocketId) -> Option<IpAddr> {
+        let fd = self.sockets.get_mut(id)?.fd()?;
+        SockRef::from(fd).peer_addr().ok()?.as_socket().map(|address| address.ip())
     }
 
     /// Starts accepting on a listening socket, which the ring keeps.

@@ -2,12 +2,15 @@
 
 use super::Lane;
 use crate::tasks::{PeerMessage, RouteTag};
+use crate::topics::sessions::SessionMessage;
 
 /// One message. A plain value; what many shards are to have, they share.
 #[derive(Debug)]
 pub enum Message {
     /// About sessions, for one tasks route.
     Tasks(RouteTag, PeerMessage),
+    /// About sessions of topics.
+    Sessions(SessionMessage),
 }
 
 // One place of a lane; there are thousands.
@@ -17,7 +20,7 @@ impl Message {
     /// The lane that it takes.
     pub fn lane(&self) -> Lane {
         match self {
-            Self::Tasks(..) => Lane::Reply,
+            Self::Tasks(..) | Self::Sessions(_) => Lane::Reply,
         }
     }
 }

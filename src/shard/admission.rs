@@ -7,8 +7,8 @@ use std::sync::{
 
 use crate::ws::Refusal;
 
-/// Places for WebSockets, shared by all shards. Taken on upgrade, so that health checks
-/// and refused requests take none.
+/// Places, shared by all shards: for WebSockets, taken on upgrade, so that health checks and
+/// refused requests take none; and for sessions of topics that wait.
 #[derive(Debug)]
 pub struct Places {
     taken: AtomicUsize,
@@ -21,7 +21,8 @@ impl Places {
         Arc::new(Self { taken: AtomicUsize::new(0), limit: AtomicUsize::new(limit) })
     }
 
-    fn take(&self) -> bool {
+    /// Takes one. `false`: there is none.
+    pub fn take(&self) -> bool {
         let limit = self.limit.load(Relaxed);
         self.taken.fetch_update(Relaxed, Relaxed, |n| (n < limit).then_some(n + 1)).is_ok()
     }
@@ -60,13 +61,20 @@ impl Admission {
     /// # Errors
     /// The refusal; no place is taken then.
     pub fn admit(&mut self, now_ms: u64) -> Result<(), Refusal> {
-        if !self.bucket.take(now_ms) {
-            return Err(Refusal::accept_rate());
-        }
+        self.admit_request(now_ms)?;
         if !self.places.take() {
             return Err(Refusal::connection_limit());
         }
         Ok(())
+    }
+
+    /// Lets a request in that wants no place, at the rate of those that do: what it makes here
+    /// costs about what an upgrade does.
+    ///
+    /// # Errors
+    /// The refusal.
+    pub fn admit_request(&mut self, now_ms: u64) -> Result<(), Refusal> {
+        if self.bucket.take(now_ms) { Ok(()) } else { Err(Refusal::accept_rate()) }
     }
 
     /// Another share of the rate from now on.

@@ -1,8 +1,9 @@
 //! ▢ What a shard keeps of one connection: 48 bytes while it is idle.
 
-use super::RouteId;
+use super::{RouteId, sessions::Asked};
 use crate::{
     chunked::Chunked,
+    http::Upload,
     ids::SocketId,
     outbox::Outbox,
     ws::{CloseCode, Decoder},
@@ -18,6 +19,10 @@ pub enum Phase {
     Broker,
     /// The request has not come whole. Owns what has come of it.
     Handshake(Option<Box<PartialHead>>),
+    /// The body of the request has not come whole.
+    Upload(Box<Upload>),
+    /// The request is whole, and another shard has its answer: it is not read meanwhile.
+    Waiting(Box<Waiting>),
     /// A WebSocket.
     Open(WebSocket),
     /// A close frame was sent; waits for the peer's, until the deadline.
@@ -33,6 +38,15 @@ pub enum Phase {
 /// The bytes of a request head that came in pieces.
 #[derive(Default, Debug)]
 pub struct PartialHead(pub Vec<u8>);
+
+/// A request that waits for another shard.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Who is to be told what.
+    pub asked: Asked,
+    /// What came behind it.
+    pub rest: Vec<u8>,
+}
 
 /// The state of an upgraded connection.
 #[derive(Debug)]
@@ -55,6 +69,8 @@ pub enum Pause {
     Outbox = 1,
     /// Its sessions have too many chunks unanswered.
     Inflight = 2,
+    /// Another shard has the answer to its request.
+    Session = 4,
 }
 
 /// One connection. `Default` is a vacant slot.
@@ -76,6 +92,8 @@ pub struct Connection {
     pub awaits_drain: bool,
     /// Holds a place: is, or was, a WebSocket.
     pub admitted: bool,
+    /// Has a place for the WebSocket that it is to become.
+    pub holds_place: bool,
     /// Why it ended, by whoever said so first.
     pub ended: Option<CloseCode>,
 }

@@ -41,7 +41,8 @@ impl Shard {
                     let moment_ms = now_ms + drain_ms * nth as u64 / count;
                     self.wire.wheel.arm(id.slot, moment_ms);
                 }
-                Phase::Handshake(_) => self.refuse(id, &Refusal::draining()),
+                Phase::Handshake(_) | Phase::Upload(_) => self.refuse(id, &Refusal::draining()),
+                Phase::Waiting(_) => self.refuse_waiting(id, &Refusal::draining()),
                 _ => {}
             }
         }

@@ -18,6 +18,7 @@ impl Shard {
         loop {
             self.tell_left();
             self.tell_drained();
+            any |= self.carry_out_sessions();
             if self.actions.is_empty() && self.broker_events.is_empty() {
                 return any;
             }

@@ -27,7 +27,8 @@ impl Shard {
     fn on_deadline(&mut self, id: SocketId) {
         let Some(connection) = self.wire.connections.get_mut(id) else { return };
         match connection.phase {
-            Phase::Handshake(_) => self.refuse(id, &Refusal::slow()),
+            Phase::Handshake(_) | Phase::Upload(_) => self.refuse(id, &Refusal::slow()),
+            Phase::Waiting(_) => self.give_up_waiting(id),
             Phase::Open(_) if self.drain.is_some() => self.drain_connection(id),
             Phase::Open(_) => self.beat(id),
             Phase::Closing(_) | Phase::Lingering => self.wire.terminate(id, CloseCode::Abnormal),

@@ -6,9 +6,11 @@ use super::{
     wire::tick_of,
 };
 use crate::{
+    http::Upload,
     ids::SocketId,
     ring::Received,
     tasks::raw::requested_session,
+    topics::sessions::Endpoint,
     ws::{
         self, CloseCode, Decoder, Head, Input, Kind, Opcode, Refusal, Upgrade, Violation,
         check_upgrade, parse_head, write_json_ok,
@@ -35,11 +37,13 @@ impl Shard {
                     let partial = partial.take();
                     self.on_request_bytes(id, partial, bytes);
                 }
+                Phase::Upload(_) => self.on_upload_bytes(id, bytes),
                 Phase::Broker => {
                     let (now_ms, events) = (self.now.ms, &mut self.broker_events);
                     self.broker.on_bytes(bytes, &mut self.wire, now_ms, events);
                 }
-                Phase::Lingering | Phase::Terminated | Phase::Vacant => {}
+                // One that waits is not read.
+                Phase::Waiting(_) | Phase::Lingering | Phase::Terminated | Phase::Vacant => {}
             }
         }
         self.wire.ring.recycle(id, received);
@@ -48,32 +52,39 @@ impl Shard {
     fn on_request_bytes(
         &mut self,
         id: SocketId,
-        partial: Option<Box<PartialHead>>,
+        mut partial: Option<Box<PartialHead>>,
         bytes: &mut [u8],
     ) {
         // Nearly always the whole head comes at once and is parsed where it lies.
-        let Some(mut partial) = partial else {
-            return match parse_head(bytes) {
-                Ok(Some((head, len))) => {
-                    if let Some(route) = self.on_request(id, &head) {
-                        let rest = bytes.get_mut(len..).unwrap_or_default();
-                        self.on_frames(id, Decoder::new(), route, rest);
-                    }
-                }
-                Ok(None) => self.keep_head(id, Box::new(PartialHead(bytes.to_vec()))),
-                Err(refusal) => self.refuse(id, &refusal),
-            };
-        };
-        partial.0.extend_from_slice(bytes);
-        match parse_head(&partial.0) {
-            Ok(Some((head, len))) => {
-                if let Some(route) = self.on_request(id, &head) {
-                    let rest = partial.0.get_mut(len..).unwrap_or_default();
-                    self.on_frames(id, Decoder::new(), route, rest);
-                }
+        let request = match &mut partial {
+            None => &mut *bytes,
+            Some(partial) => {
+                partial.0.extend_from_slice(bytes);
+                &mut partial.0
             }
-            Ok(None) => self.keep_head(id, partial),
-            Err(refusal) => self.refuse(id, &refusal),
+        };
+        let (next, head_bytes) = match parse_head(request) {
+            Ok(Some((head, head_bytes))) => {
+                let rest = request.get(head_bytes..).unwrap_or_default();
+                (self.on_request(id, &head, rest), head_bytes)
+            }
+            Ok(None) => {
+                let partial = partial.unwrap_or_else(|| Box::new(PartialHead(bytes.to_vec())));
+                return self.keep_head(id, partial);
+            }
+            Err(refusal) => return self.refuse(id, &refusal),
+        };
+        match next {
+            Next::Frames(route) => {
+                let rest = request.get_mut(head_bytes..).unwrap_or_default();
+                self.on_frames(id, Decoder::new(), route, rest);
+            }
+            Next::Upload(body_bytes) => {
+                let upload = Upload::new(request, head_bytes, body_bytes);
+                self.keep_upload(id, Box::new(upload));
+            }
+            Next::Wait => self.keep_rest(id, request.get(head_bytes..).unwrap_or_default()),
+            Next::Nothing => {}
         }
     }
 
@@ -83,21 +94,20 @@ impl Shard {
         }
     }
 
-    /// Answers a whole request; the route where it became a WebSocket.
-    fn on_request(&mut self, id: SocketId, head: &Head<'_>) -> Option<RouteId> {
+    /// Answers a request whose head is whole, or sees to it. `rest`: what has come behind it.
+    fn on_request(&mut self, id: SocketId, head: &Head<'_>, rest: &[u8]) -> Next {
         if head.path == HEALTH_PATH {
             self.answer_health(id, head);
-            return None;
+            return Next::Nothing;
+        }
+        if let Some(endpoint) = Endpoint::of(head.path) {
+            return self.on_session_request(id, endpoint, head, rest);
         }
         match self.admit(id, head) {
-            Ok((route, upgrade)) => {
-                self.open(id, route, &upgrade);
-                self.open_session(id, route, head.query);
-                Some(route)
-            }
+            Ok((route, upgrade)) => self.on_upgrade(id, route, upgrade, head.query),
             Err(refusal) => {
                 self.refuse(id, &refusal);
-                None
+                Next::Nothing
             }
         }
     }
@@ -141,11 +151,12 @@ impl Shard {
         Ok((RouteId(route as u16), upgrade))
     }
 
-    fn open(&mut self, id: SocketId, route: RouteId, upgrade: &Upgrade) {
+    pub(super) fn open(&mut self, id: SocketId, route: RouteId, upgrade: &Upgrade) {
         let ping_due = self.first_ping(id);
         self.wire.gather_raw(id, |out| upgrade.write_response(out));
         let Some(connection) = self.wire.connections.get_mut(id) else { return };
         connection.admitted = true;
+        connection.holds_place = false;
         connection.phase = Phase::Open(WebSocket { decoder: Decoder::new(), ping_due, route });
         self.metrics.connections.handshaking.dec();
         self.metrics.connections.open.inc();
@@ -154,7 +165,7 @@ impl Shard {
     }
 
     /// On a raw route the connection is the session, which begins with it.
-    fn open_session(&mut self, id: SocketId, route: RouteId, query: Option<&str>) {
+    pub(super) fn open_session(&mut self, id: SocketId, route: RouteId, query: Option<&str>) {
         if let Handler::Raw(tasks) = &mut self.routes[route.0 as usize].handler {
             // What is no id was refused before the upgrade.
             let requested = requested_session(query).unwrap_or_default();
@@ -169,7 +180,13 @@ impl Shard {
         self.wire.linger(id, self.now.ms);
     }
 
-    fn on_frames(&mut self, id: SocketId, mut decoder: Decoder, route: RouteId, bytes: &mut [u8]) {
+    pub(super) fn on_frames(
+        &mut self,
+        id: SocketId,
+        mut decoder: Decoder,
+        route: RouteId,
+        bytes: &mut [u8],
+    ) {
         let held = decoder.held_bytes();
         let mut input = Input::new(bytes);
         let outcome = loop {
@@ -275,6 +292,18 @@ impl Shard {
 }
 
 const HEALTH_PATH: &str = "/healthz";
+
+/// What becomes of a request whose head is whole.
+pub(super) enum Next {
+    /// A WebSocket: what follows are frames.
+    Frames(RouteId),
+    /// So many bytes of a body follow.
+    Upload(usize),
+    /// It waits for another shard.
+    Wait,
+    /// It is answered.
+    Nothing,
+}
 
 enum Outcome {
     Open,

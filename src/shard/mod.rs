@@ -7,8 +7,8 @@
 //! do.
 //!
 //! Files, downward along the data path: [`listener`], [`admission`] ▢, [`connection`] ▢,
-//! `input` (bytes to route), `effects` (actions to bytes), `fanout` (shared frames to outboxes),
-//! [`wire`] (bytes to sockets),
+//! `input` (bytes to route), [`sessions`] (requests about sessions of topics), `effects`
+//! (actions to bytes), `fanout` (shared frames to outboxes), [`wire`] (bytes to sockets),
 //! [`broker`], and beside it `peers` (the other shards), `heartbeat` (deadlines), [`reload`],
 //! `drain`, `teardown`.
 
@@ -24,6 +24,7 @@ pub mod listener;
 mod peers;
 pub mod reload;
 mod run;
+pub mod sessions;
 mod teardown;
 pub mod wire;
 
@@ -58,6 +59,7 @@ use crate::{
     ring::{Event, Ring},
     router::{Message, Router},
     tasks::{Action, Tasks, raw::RawTasks},
+    topics::sessions::{self as topic_sessions, Sessions},
     ws::{CloseCode, Refusal},
 };
 
@@ -137,6 +139,8 @@ pub struct ShardParts {
     pub admission: Admission,
     /// What waits for the workers of each route, by its index.
     pub backlog: ShardBacklog,
+    /// Its part in the sessions of topics.
+    pub sessions: Sessions,
     /// Settings.
     pub options: ShardOptions,
     /// Where new settings come from: looked at on each tick.
@@ -155,6 +159,7 @@ pub struct Shard {
     peers: Peers,
     admission: Admission,
     backlog: ShardBacklog,
+    sessions: Sessions,
     options: ShardOptions,
     reloads: Receiver<Reload>,
     shared: Shared,
@@ -166,6 +171,7 @@ pub struct Shard {
     events: Vec<Event>,
     broker_events: Vec<BrokerEvent>,
     actions: Vec<Action>,
+    session_actions: Vec<topic_sessions::Action>,
     due: Vec<u32>,
 }
 
@@ -176,7 +182,8 @@ impl Shard {
     /// The listener could not be handed to the ring.
     pub fn new(parts: ShardParts) -> io::Result<Self> {
         let ShardParts { mut ring, listener, routes, broker, router, .. } = parts;
-        let ShardParts { admission, backlog, options, reloads, shared, metrics, .. } = parts;
+        let ShardParts { admission, backlog, sessions, options, reloads, shared, metrics, .. } =
+            parts;
         router.attach(ring.waker().clone());
         ring.listen(listener)?;
         metrics.connections.listening.set(1);
@@ -189,6 +196,7 @@ impl Shard {
             peers: Peers::new(router),
             admission,
             backlog,
+            sessions,
             options,
             reloads,
             shared,
@@ -199,6 +207,7 @@ impl Shard {
             events: Vec::new(),
             broker_events: Vec::new(),
             actions: Vec::new(),
+            session_actions: Vec::new(),
             due: Vec::new(),
         };
         // The first attempt to reach the broker does not wait for a tick.
@@ -295,6 +304,7 @@ impl Shard {
             give_back_memory();
         }
         self.backlog.on_tick(self.now.ms);
+        self.sessions.on_tick(self.now.ms);
         if self.broker.is_up() {
             self.ask_for_backlog();
         }

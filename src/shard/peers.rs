@@ -10,6 +10,7 @@ use crate::{
     limits::ROUTER_WAITING,
     router::{Message, Router, Unsent},
     tasks::{PeerMessage, RouteTag, Tasks, raw::RawTasks},
+    topics::sessions::SessionMessage,
 };
 
 /// The router, and what waits for it.
@@ -94,6 +95,7 @@ fn can_fail(message: &Message) -> bool {
             message,
             PeerMessage::Claim { .. } | PeerMessage::Result { .. } | PeerMessage::Overheard { .. }
         ),
+        Message::Sessions(message) => message.can_fail(),
     }
 }
 
@@ -106,6 +108,9 @@ impl Shard {
         for message in inbox.drain(..) {
             match message {
                 Message::Tasks(tag, message) => self.hear_peer(tag, message),
+                Message::Sessions(message) => {
+                    self.sessions.on_peer(message, self.now.ms, &mut self.session_actions);
+                }
             }
         }
         self.peers.inbox = inbox;
@@ -127,9 +132,20 @@ impl Shard {
         }
     }
 
+    pub(super) fn tell_sessions(&mut self, to: ShardId, message: SessionMessage) {
+        if let Err(unsent) = self.peers.tell(to, Message::Sessions(message)) {
+            self.take_back(unsent);
+        }
+    }
+
     fn take_back(&mut self, unsent: Message) {
         self.metrics.router.undelivered.inc();
-        let Message::Tasks(tag, message) = unsent;
+        let (tag, message) = match unsent {
+            Message::Tasks(tag, message) => (tag, message),
+            Message::Sessions(message) => {
+                return self.sessions.on_unsent(message, &mut self.session_actions);
+            }
+        };
         let (now, actions) = (self.now, &mut self.actions);
         match self.routes.iter_mut().find_map(|route| with_tag(&mut route.handler, tag)) {
             Some(Peer::Asr(tasks)) => tasks.on_unsent(message, now, actions),
@@ -211,8 +227,10 @@ mod tests {
             here.flush(&mut gone);
             assert!(gone.is_empty());
             there.collect(&mut messages);
-            for Message::Tasks(_, message) in messages.drain(..) {
-                let PeerMessage::Vacant { tenure } = message else { panic!("{message:?}") };
+            for message in messages.drain(..) {
+                let Message::Tasks(_, PeerMessage::Vacant { tenure }) = message else {
+                    panic!("{message:?}")
+                };
                 assert_eq!(tenure.number, next);
                 next += 1;
             }

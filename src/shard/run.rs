@@ -62,6 +62,7 @@ impl Shard {
             }
         }
         self.carry_out();
+        self.sessions.end_all();
         self.flush_peers();
         Ok(())
     }

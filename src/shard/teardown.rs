@@ -24,20 +24,25 @@ impl Shard {
         if connection.is_broker {
             return;
         }
-        if !connection.admitted {
+        if connection.admitted {
+            metrics.open.dec();
+            metrics.closed(connection.ended.unwrap_or(CloseCode::Abnormal)).inc();
+        } else {
             metrics.handshaking.dec();
-            return;
+            // Whoever waited here for a session waits no more.
+            self.sessions.on_left(id, &mut self.session_actions);
         }
-        metrics.open.dec();
-        metrics.closed(connection.ended.unwrap_or(CloseCode::Abnormal)).inc();
-        self.admission.leave();
-        self.backlog.leave(id);
+        if connection.admitted || connection.holds_place {
+            self.admission.leave();
+            self.backlog.leave(id);
+        }
     }
 
     /// Routes hear of the connections that have stopped taking messages, at once: what they
     /// would say until the socket is freed would be lost, and count as delivered.
     pub(super) fn tell_left(&mut self) {
         while let Some(id) = self.wire.next_left() {
+            self.sessions.on_left(id, &mut self.session_actions);
             for route in &mut self.routes {
                 match &mut route.handler {
                     Handler::Tasks(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),

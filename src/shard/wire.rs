@@ -155,7 +155,8 @@ impl Wire {
     /// Stops reading the socket for one more reason.
     pub fn pause(&mut self, id: SocketId, why: Pause) {
         if self.connections.get_mut(id).is_some_and(|c| c.pause(why)) {
-            self.metrics.connections.pauses.inc();
+            // To wait for another shard is not to be ahead.
+            self.metrics.connections.pauses.add(u64::from(why != Pause::Session));
             self.ring.pause(id);
         }
     }
@@ -276,6 +277,7 @@ impl Wire {
         let nothing_to_write = connection.outbox.is_none();
         self.resume(id, Pause::Inflight);
         self.resume(id, Pause::Outbox);
+        self.resume(id, Pause::Session);
         if nothing_to_write {
             self.ring.finish(id);
         }
@@ -302,11 +304,14 @@ impl Wire {
     }
 }
 
-/// Leaves a phase for good; what its decoder held is counted off.
+/// Leaves a phase for good; what it held of messages and bodies is counted off.
 fn leave(phase: &mut Phase, next: Phase, metrics: &ShardMetrics) {
-    if let Phase::Open(socket) | Phase::Closing(socket) = std::mem::replace(phase, next) {
-        metrics.connections.held_bytes.sub(socket.decoder.held_bytes() as u64);
-    }
+    let held_bytes = match std::mem::replace(phase, next) {
+        Phase::Open(socket) | Phase::Closing(socket) => socket.decoder.held_bytes(),
+        Phase::Upload(upload) => upload.held_bytes(),
+        _ => 0,
+    };
+    metrics.connections.held_bytes.sub(held_bytes as u64);
 }
 
 /// Milliseconds of the clock as ticks.

@@ -28,6 +28,7 @@ mod message;
 mod publication;
 mod reply;
 mod requests;
+pub mod sessions;
 mod subscribing;
 mod table;
 mod topic;

@@ -71,7 +71,8 @@ fn every_line_is_openmetrics() {
     let scrape = scrape(&registry(NodeId::random(), shards(3)));
     let ours = scrape.families.keys().filter(|name| name.starts_with("ringgate_")).count();
     let topics = topics::GAUGES.len() + topics::COUNTERS.len() + topics::OTHERS;
-    assert_eq!(ours, 2 + GAUGES.len() + COUNTERS.len() + LABELLED_COUNTERS.len() + topics);
+    let labelled = LABELLED_GAUGES.len() + LABELLED_COUNTERS.len();
+    assert_eq!(ours, 2 + GAUGES.len() + COUNTERS.len() + labelled + topics);
     for (name, kind) in [
         ("process_resident_memory_bytes", "gauge"),
         ("process_cpu_seconds", "counter"),
@@ -100,6 +101,7 @@ fn every_label_value_is_there_from_the_start() {
     assert_eq!(of("closed"), CloseCode::ALL.len());
     assert_eq!(of("results"), 6);
     assert_eq!(of("sessions_ended"), 3);
+    assert_eq!(of("topic_sessions_refused"), sessions::Refused::ALL.len());
 }
 
 #[test]
@@ -109,6 +111,8 @@ fn values_stand_under_their_shard_and_label() {
     shards[1].connections.open.set(7);
     shards[1].connections.closed(CloseCode::Restart).add(2);
     shards[1].connections.refused(Refused::Draining).add(3);
+    shards[1].topic_sessions.connected.set(4);
+    shards[1].topic_sessions.refused(sessions::Refused::Quota).add(5);
     shards[0].tasks.results.late.inc();
     shards[0].tasks.sessions_partial.inc();
     shards[0].ring.enters.add(u64::from(u32::MAX) * 4);
@@ -118,6 +122,9 @@ fn values_stand_under_their_shard_and_label() {
         (r#"ringgate_closed_total{shard="1",code="1012"}"#, 2.0),
         (r#"ringgate_closed_total{shard="0",code="1012"}"#, 0.0),
         (r#"ringgate_refused_total{shard="1",reason="draining"}"#, 3.0),
+        (r#"ringgate_topic_sessions{shard="1",state="connected"}"#, 4.0),
+        (r#"ringgate_topic_sessions{shard="1",state="waiting"}"#, 0.0),
+        (r#"ringgate_topic_sessions_refused_total{shard="1",reason="session_quota"}"#, 5.0),
         (r#"ringgate_results_total{shard="0",outcome="late"}"#, 1.0),
         (r#"ringgate_sessions_ended_total{shard="0",outcome="partial"}"#, 1.0),
         (r#"ringgate_ring_enters_total{shard="0"}"#, f64::from(u32::MAX) * 4.0),
@@ -154,6 +161,7 @@ fn no_two_families_read_the_same_value() {
         &t.forwards,
         &t.held_bytes,
         &metrics.router.waiting,
+        &metrics.topic_sessions.bytes,
     ];
     let counters = [
         &c.accepted,
@@ -192,6 +200,11 @@ fn no_two_families_read_the_same_value() {
         &t.sessions_moved_out,
         &t.forwards_refused,
         &t.results_forwarded,
+        &metrics.topic_sessions.created,
+        &metrics.topic_sessions.used,
+        &metrics.topic_sessions.expired,
+        &metrics.topic_sessions.deleted,
+        &metrics.topic_sessions.abandoned,
     ];
     (1..).zip(gauges).for_each(|(value, gauge)| gauge.set(value));
     (101..).zip(counters).for_each(|(value, counter)| counter.add(value));
