@@ -168,7 +168,7 @@ impl TopicCollector {
             let labels = [("shard", shard.as_str())];
             let (counts, sum_us) = metrics.topics.fan_out.get();
             let ends = FAN_OUT_BUCKETS_US.iter().map(|&us| us as f64 / 1e6);
-            let buckets: Vec<(f64, u64)> = ends.chain([f64::MAX]).zip(counts).collect();
+            let buckets: Vec<(f64, u64)> = ends.chain([f64::INFINITY]).zip(counts).collect();
             let count = buckets.iter().map(|(_, count)| count).sum();
             family.encode_family(&labels)?.encode_histogram::<NoLabelSet>(
                 sum_us as f64 / 1e6,

@@ -134,8 +134,6 @@ struct Raw<'a> {
     conflate_ms: Option<u64>,
 }
 
-use serde::Deserialize as _;
-
 /// A list of names, of which no more are kept than could be allowed.
 struct Names<'a> {
     names: Vec<Text<'a>>,

@@ -7,7 +7,7 @@ use super::ChannelPattern;
 pub struct TopicsConfig {
     /// Where its topics are published. No two routes that share a broker may share a channel.
     pub channel: ChannelPattern,
-    /// Topics that one connection may have. It bounds what a connection costs: each is 40
+    /// Topics that one connection may have. It bounds what a connection costs: each is 44
     /// bytes, its name where no other connection of the shard has it, and the latest value
     /// where it is conflated.
     pub topics_per_connection: usize,

@@ -74,6 +74,7 @@ impl Home {
     }
 
     /// Whether nothing is heard.
+    #[cfg(test)]
     pub fn is_empty(&self) -> bool {
         self.topics.is_empty()
     }

@@ -316,8 +316,10 @@ impl Topics {
         actions: &mut Vec<Action>,
     ) {
         while let Some(connection) = self.table.connection(id) {
-            let overdue = connection.requests.first().filter(|r| r.deadline_ms <= now.ms);
-            let Some(request) = overdue else { break };
+            if connection.requests.first().is_none_or(|request| request.deadline_ms > now.ms) {
+                break;
+            }
+            let mut request = connection.requests.remove(0);
             for slot in request.waits().to_vec() {
                 let Some(topic) = self.table.at(slot).map(|entry| entry.topic.clone()) else {
                     continue;
@@ -326,6 +328,10 @@ impl Topics {
                 let code = ErrorCode::BrokerUnavailable;
                 self.say_problem(id, &Problem::about(topic.as_str(), code, message), clients);
                 self.end_subscription(id, slot, &topic, clients, actions);
+                request.on_gone(slot, &topic);
+            }
+            if !request.topics().is_empty() {
+                clients.say(id, &reply::subscribed(request.topics()));
             }
         }
         if let Some(deadline_ms) = self.table.connection(id).and_then(|c| first_deadline_ms(c)) {
