@@ -7,6 +7,8 @@ SCRATCH=$(mktemp -d "${TMPDIR:-/tmp}/ringgate-XXXXXX")
 STARTED=()
 # What servers are started through; empty: as they are.
 SERVER_WRAPPER=()
+# More arguments for the next server.
+SERVER_ARGS=()
 
 say() { printf '== %s\n' "$*" >&2; }
 
@@ -74,16 +76,16 @@ start_server() {
   case $kind in
     floor)
       start floor "${SERVER_WRAPPER[@]}" "$PROJECT/target/release/examples/epoll_floor" \
-        --listen "127.0.0.1:$SERVER_PORT" --core "$core"
+        --listen "127.0.0.1:$SERVER_PORT" --core "$core" "${SERVER_ARGS[@]}"
       ;;
     ring)
       start ring "${SERVER_WRAPPER[@]}" "$PROJECT/target/release/examples/ring_echo" \
-        --listen "127.0.0.1:$SERVER_PORT" --core "$core"
+        --listen "127.0.0.1:$SERVER_PORT" --core "$core" "${SERVER_ARGS[@]}"
       ;;
     gateway)
       free_port && admin_port=$FREE_PORT
       start gateway "${SERVER_WRAPPER[@]}" "$PROJECT/target/release/ringgate" serve --listen "127.0.0.1:$SERVER_PORT" \
-        --admin "127.0.0.1:$admin_port" --cores "$core" --echo /echo --connections "$connections"
+        --admin "127.0.0.1:$admin_port" --cores "$core" --echo /echo --connections "$connections" "${SERVER_ARGS[@]}"
       ;;
     *) fail "no server called $kind (floor, ring or gateway)" ;;
   esac

@@ -14,18 +14,18 @@ use ringgate::{
     metrics::ShardMetrics,
     ring::{Event, Ring, RingOptions},
 };
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 use crate::connect::{self, Endpoint};
+use crate::frames::{MASK, frame};
 use crate::{Deadline, Failure};
 
 /// One reply in so many is compared byte for byte.
 const CHECK_EVERY: u64 = 1024;
 /// A reply that takes longer than this is lost.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(2);
-/// The client's mask: any value costs the server the same.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+/// Of every message.
+const BINARY: OpCode = OpCode::Data(Data::Binary);
 
 /// What is sent, and how much of it at once.
 #[derive(Clone, Copy)]
@@ -70,8 +70,8 @@ impl Loop {
     /// Opens all connections.
     pub fn open(endpoint: &Endpoint, shape: Shape, deadline: Deadline) -> Result<Self, Failure> {
         let payload: Vec<u8> = (0..shape.bytes).map(|index| index as u8).collect();
-        let message = frame(&payload, Some(MASK))?;
-        let reply = if endpoint.raw { message.clone() } else { frame(&payload, None)? };
+        let message = frame(BINARY, &payload, Some(MASK))?;
+        let reply = if endpoint.raw { message.clone() } else { frame(BINARY, &payload, None)? };
         let options =
             RingOptions { registered_sockets: shape.connections, ..RingOptions::default() };
         let mut ring = Ring::new(&options, Arc::new(ShardMetrics::default()))?;
@@ -207,14 +207,4 @@ impl Loop {
 
 fn is_reply(received: &[u8], reply: &[u8], all: bool) -> bool {
     if all { received.starts_with(reply) } else { received[..2] == reply[..2] }
-}
-
-fn frame(payload: &[u8], mask: Option<[u8; 4]>) -> Result<Vec<u8>, Failure> {
-    let opcode = OpCode::Data(Data::Binary);
-    let mut wire = Vec::new();
-    FrameHeader { opcode, mask, ..FrameHeader::default() }
-        .format(payload.len() as u64, &mut wire)?;
-    let mask = mask.unwrap_or_default();
-    wire.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-    Ok(wire)
 }

@@ -1,4 +1,4 @@
-//! Frames at the head of received bytes, as a client that trusts its server reads them.
+//! Frames as a client writes them, and as one that trusts its server reads them.
 
 use std::io::Cursor;
 
@@ -9,6 +9,9 @@ use crate::Failure;
 
 /// The largest payload that a server sends to a client of this tool.
 const PAYLOAD_BYTES_MAX: u64 = 64 * 1024;
+
+/// The client's mask: any value costs the server the same.
+pub const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// One frame at the head of some bytes.
 pub struct Frame<'a> {
@@ -30,4 +33,14 @@ pub fn first_frame(bytes: &[u8]) -> Result<Option<Frame<'_>>, Failure> {
     let body = &bytes[cursor.position() as usize..];
     let split = body.split_at_checked(payload_bytes as usize);
     Ok(split.map(|(payload, after)| Frame { opcode: header.opcode, payload, after }))
+}
+
+/// A frame of its own, masked as a client's or plain as a server's.
+pub fn frame(opcode: OpCode, payload: &[u8], mask: Option<[u8; 4]>) -> Result<Vec<u8>, Failure> {
+    let mut wire = Vec::new();
+    FrameHeader { opcode, mask, ..FrameHeader::default() }
+        .format(payload.len() as u64, &mut wire)?;
+    let mask = mask.unwrap_or_default();
+    wire.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    Ok(wire)
 }

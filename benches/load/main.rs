@@ -1,18 +1,22 @@
 //! The load of the benchmark scripts: one thread on one core against one server.
 //!
-//! `echo` measures what a message costs the processor of servers, in a closed loop; `idle` holds
-//! connections open in steps, for whoever measures the server's memory from outside; `tasks`
-//! streams chunks to a tasks route, and `worker` is the other end of its queue. It must
-//! cost less than the server does for the same message, so it parses nothing that it can count.
+//! `echo` measures what a message costs the processor of servers, in a closed loop; `fanout` what
+//! it costs them to send one to everybody; `idle` holds connections open in steps, for whoever
+//! measures the server's memory from outside; `tasks` streams chunks to a tasks route, and `worker`
+//! is the other end of its queue. It must cost less than the server does for the same message, so
+//! it parses nothing that it can count.
 //! Of the gateway it shares the ring engine and nothing of WebSocket.
 
+mod broadcast;
 mod closed_loop;
 mod connect;
 mod echo;
+mod fanout;
 mod frames;
 mod idle;
 mod machine;
 mod session;
+mod stats;
 mod tasks;
 mod worker;
 
@@ -24,7 +28,7 @@ use clap::{Parser, Subcommand, value_parser};
 /// What went wrong, as it is told to the person at the terminal.
 type Failure = Box<dyn std::error::Error>;
 
-/// Closed-loop echo and tasks load, idle connections and null workers, from one pinned thread.
+/// Closed-loop echo, fan-out and tasks load, idle connections and null workers, from one pinned thread.
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -41,6 +45,8 @@ struct Cli {
 enum Mode {
     /// Sends messages on every connection, each after the reply to the one before it.
     Echo(echo::EchoArgs),
+    /// Publishes messages, each after everybody has had the one before it.
+    Fanout(fanout::FanoutArgs),
     /// Opens connections step by step and holds them, answering pings.
     Idle(idle::IdleArgs),
     /// Streams chunks in sessions of a tasks route, some in flight in each.
@@ -81,6 +87,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
     machine::pin_to(cli.core)?;
     match cli.mode {
         Mode::Echo(args) => echo::run(&args, deadline),
+        Mode::Fanout(args) => fanout::run(&args, deadline),
         Mode::Idle(args) => idle::run(&args, deadline),
         Mode::Tasks(args) => tasks::run(&args, deadline),
         Mode::Worker(args) => worker::run(&args),

@@ -1,18 +1,20 @@
-//! The engine of the gateway alone, echoing bytes: no executor, no WebSocket, no limits.
+//! The engine of the gateway alone, echoing and fanning out bytes: no executor, no WebSocket, no
+//! limits.
 //!
 //! Shows that `ringgate::ring` can be driven by a blocking loop, and what of the gateway's
 //! cost per message is the engine's. Counterpart of `epoll_floor`.
 
 use std::{
-    collections::HashMap,
     error::Error,
     net::{SocketAddr, TcpListener},
     sync::Arc,
 };
 
+use bytes::Bytes;
 use clap::Parser;
 use nix::{
     sched::{CpuSet, sched_setaffinity},
+    sys::resource::{Resource, getrlimit, setrlimit},
     sys::socket::{setsockopt, sockopt::TcpNoDelay},
     unistd::Pid,
 };
@@ -23,15 +25,40 @@ use ringgate::{
     ring::{Event, Ring, RingOptions},
 };
 
-/// Echoes bytes with the gateway's ring engine, on a blocking loop
+/// Echoes and fans out bytes with the gateway's ring engine, on a blocking loop
 #[derive(Parser)]
 struct Options {
     /// Address to listen on
     #[arg(long)]
     listen: SocketAddr,
+    /// Address to listen on for what goes to every connection of the other one
+    #[arg(long)]
+    publish: Option<SocketAddr>,
     /// Core to run on
     #[arg(long, default_value_t = 0)]
     core: usize,
+    /// Sockets that are registered with the ring
+    #[arg(long, default_value_t = RingOptions::default().registered_sockets)]
+    registered: u32,
+    /// Copies what is published into each receiver's own buffer
+    #[arg(long)]
+    copy: bool,
+}
+
+/// One connection, by its slot.
+struct Connection {
+    id: SocketId,
+    outbox: Outbox,
+    dirty: bool,
+    publishes: bool,
+}
+
+struct Server {
+    ring: Ring,
+    publish_listener: Option<TcpListener>,
+    connections: Vec<Option<Connection>>,
+    dirty: Vec<SocketId>,
+    copy: bool,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -39,48 +66,108 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut cores = CpuSet::new();
     cores.set(options.core)?;
     sched_setaffinity(Pid::from_raw(0), &cores)?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
 
-    let listener = TcpListener::bind(options.listen)?;
+    let listener = listen(options.listen)?;
+    let publish_listener = options.publish.map(listen).transpose()?;
+    if let Some(listener) = &publish_listener {
+        listener.set_nonblocking(true)?;
+    }
+    let ring_options =
+        RingOptions { registered_sockets: options.registered, ..RingOptions::default() };
+    let mut ring = Ring::new(&ring_options, Arc::new(ShardMetrics::default()))?;
+    ring.listen(listener.into())?;
+    let (connections, dirty) = (Vec::new(), Vec::new());
+    let mut server = Server { ring, publish_listener, connections, dirty, copy: options.copy };
+    let mut events = Vec::new();
+    loop {
+        if server.ring.turn(&mut events)? == 0 {
+            if server.ring.prepare_sleep()? {
+                server.ring.waker().block();
+            }
+            server.ring.awake();
+        }
+        events.drain(..).try_for_each(|event| server.on_event(event))?;
+        server.flush();
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, Box<dyn Error>> {
+    let listener = TcpListener::bind(address)?;
     setsockopt(&listener, TcpNoDelay, &true)?;
     println!("listening on {}", listener.local_addr()?);
-    let mut ring = Ring::new(&RingOptions::default(), Arc::new(ShardMetrics::default()))?;
-    ring.listen(listener.into())?;
+    Ok(listener)
+}
 
-    let (mut outboxes, mut events) = (HashMap::<SocketId, Outbox>::new(), Vec::new());
-    let mut dirty = Vec::new();
-    loop {
-        if ring.turn(&mut events)? == 0 && dirty.is_empty() {
-            if ring.prepare_sleep()? {
-                ring.waker().block();
+impl Server {
+    fn on_event(&mut self, event: Event) -> Result<(), Box<dyn Error>> {
+        match event {
+            Event::Received(id, mut received) => {
+                self.on_bytes(id, received.bytes_mut());
+                self.ring.recycle(id, received);
             }
-            ring.awake();
-        }
-        for event in events.drain(..) {
-            match event {
-                Event::Received(id, mut received) => {
-                    let outbox = outboxes.entry(id).or_default();
-                    outbox.gather().extend_from_slice(received.bytes_mut());
-                    ring.recycle(id, received);
-                    dirty.push(id);
+            Event::Sent(id, spare) => {
+                if let Some(connection) = &mut self.connections[id.slot as usize] {
+                    connection.outbox.written(spare);
+                    mark(connection, &mut self.dirty);
                 }
-                Event::Sent(id, spare) => {
-                    if let Some(outbox) = outboxes.get_mut(&id) {
-                        outbox.written(spare);
-                        dirty.push(id);
-                    }
+            }
+            Event::PeerFinished(id) | Event::Failed(id, _) => self.ring.close(id),
+            Event::Freed(id) => self.connections[id.slot as usize] = None,
+            Event::Accepted(id) => self.insert(id, false),
+            // Publishers are few and long-lived: they may wait a tick.
+            Event::Tick => {
+                while let Some(Ok((stream, _))) =
+                    self.publish_listener.as_ref().map(TcpListener::accept)
+                {
+                    let id = self.ring.adopt(stream.into())?;
+                    self.insert(id, true);
                 }
-                Event::PeerFinished(id) | Event::Failed(id, _) => ring.close(id),
-                Event::Freed(id) => drop(outboxes.remove(&id)),
-                Event::Accepted(_) | Event::AcceptStopped(_) | Event::Tick | Event::Timer => {}
             }
+            Event::AcceptStopped(_) | Event::Timer => {}
         }
-        for id in dirty.drain(..) {
-            if let Some(write) = outboxes.get_mut(&id).and_then(Outbox::take_write)
-                && let Err(unsent) = ring.send(id, write)
-            {
-                // Closing: nobody reads it any more.
-                drop(unsent);
+        Ok(())
+    }
+
+    fn insert(&mut self, id: SocketId, publishes: bool) {
+        let slots = self.connections.len().max(id.slot as usize + 1);
+        self.connections.resize_with(slots, || None);
+        let outbox = Outbox::default();
+        self.connections[id.slot as usize] =
+            Some(Connection { id, outbox, dirty: false, publishes });
+    }
+
+    fn on_bytes(&mut self, id: SocketId, bytes: &[u8]) {
+        let Some(connection) = &mut self.connections[id.slot as usize] else { return };
+        if !connection.publishes {
+            connection.outbox.gather().extend_from_slice(bytes);
+            return mark(connection, &mut self.dirty);
+        }
+        let frame = Bytes::copy_from_slice(bytes);
+        for receiver in self.connections.iter_mut().flatten().filter(|other| !other.publishes) {
+            if self.copy {
+                receiver.outbox.gather().extend_from_slice(&frame);
+            } else {
+                receiver.outbox.share(&frame);
             }
+            mark(receiver, &mut self.dirty);
         }
+    }
+
+    fn flush(&mut self) {
+        for id in self.dirty.drain(..) {
+            let Some(connection) = &mut self.connections[id.slot as usize] else { continue };
+            connection.dirty = false;
+            // It is refused where the socket is being closed: nobody reads it any more.
+            let _ = connection.outbox.take_write().map(|write| self.ring.send(id, write));
+        }
+    }
+}
+
+fn mark(connection: &mut Connection, dirty: &mut Vec<SocketId>) {
+    if !connection.dirty {
+        connection.dirty = true;
+        dirty.push(connection.id);
     }
 }
