@@ -40,6 +40,11 @@ impl Clock {
         Now { ms, unix_ms: self.start_unix_ms + ms }
     }
 
+    /// Microseconds since the process started: for measuring.
+    pub fn now_us(&self) -> u64 {
+        self.start.elapsed().as_micros() as u64
+    }
+
     fn elapsed_ms(&self) -> u64 {
         self.start.elapsed().as_millis() as u64
     }

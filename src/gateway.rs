@@ -9,6 +9,7 @@ mod raw;
 pub mod reload;
 mod sessions;
 mod shares;
+mod topics;
 
 use std::{
     io,
@@ -43,7 +44,10 @@ use crate::{
         broker::BrokerPort, listener, reload::Reload,
     },
     tasks::{OpenIds, RouteTag, Tasks, TasksConfig, raw::RawTasks},
-    topics::sessions::{SessionRoute, Sessions},
+    topics::{
+        Topics,
+        sessions::{SessionRoute, Sessions},
+    },
     worker::{self, Tally, WorkOptions},
 };
 
@@ -99,8 +103,7 @@ impl Gateway {
             Some(_) => None,
             None => Some(Embedded::start(config)?),
         };
-        let gates: Vec<_> =
-            config.routes.iter().filter(|route| is_served(route)).map(gate_config).collect();
+        let gates: Vec<_> = config.routes.iter().map(gate_config).collect();
         let backlog = Arc::new(NodeBacklog::new(&gates, count));
         let places = Places::new(config.limits.connections);
         let (ended_sender, ended) = channel::bounded(count);
@@ -410,7 +413,12 @@ impl ShardSeed {
         let (me, shards) = (self.router.me(), self.router.shards());
         let route = |(index, route): (usize, &config::Route)| {
             let handler = match &route.kind {
-                RouteKind::Topics(_) => return None,
+                RouteKind::Topics(route) => {
+                    let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
+                    let config = Arc::new(topics::config(&self.config, route));
+                    let metrics = self.metrics.clone();
+                    Handler::Topics(Box::new(Topics::new(config, metrics, tag, me, shards)))
+                }
                 RouteKind::Echo => Handler::Echo,
                 RouteKind::Tasks(tasks) => {
                     let tag = RouteTag::new(index).expect("as many tags as routes are allowed");
@@ -430,10 +438,9 @@ impl ShardSeed {
                     }
                 }
             };
-            Some(Route { path: route.path.clone(), handler })
+            Route { path: route.path.clone(), handler }
         };
-        let served = self.config.routes.iter().filter(|route| is_served(route));
-        served.enumerate().filter_map(route).collect()
+        self.config.routes.iter().enumerate().map(route).collect()
     }
 
     fn tasks_config(&self, route: &TasksRoute) -> TasksConfig {
@@ -460,11 +467,6 @@ impl ShardSeed {
             merge_separator: route.merge_separator.clone(),
         }
     }
-}
-
-/// Whether shards have the route: their tables and the gates go by its place among these.
-fn is_served(route: &config::Route) -> bool {
-    !matches!(route.kind, RouteKind::Topics(_))
 }
 
 /// What a route asks of admission by the depth of its queue, if it has one.

@@ -2,13 +2,15 @@
 
 use super::Lane;
 use crate::tasks::{PeerMessage, RouteTag};
-use crate::topics::sessions::SessionMessage;
+use crate::topics::{TopicMessage, sessions::SessionMessage};
 
 /// One message. A plain value; what many shards are to have, they share.
 #[derive(Debug)]
 pub enum Message {
     /// About sessions, for one tasks route.
     Tasks(RouteTag, PeerMessage),
+    /// About topics, for one topics route.
+    Topics(RouteTag, TopicMessage),
     /// About sessions of topics.
     Sessions(SessionMessage),
 }
@@ -21,6 +23,7 @@ impl Message {
     pub fn lane(&self) -> Lane {
         match self {
             Self::Tasks(..) | Self::Sessions(_) => Lane::Reply,
+            Self::Topics(_, message) => message.lane(),
         }
     }
 }

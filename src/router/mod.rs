@@ -45,6 +45,15 @@ pub enum Unsent<M> {
     Gone(M),
 }
 
+impl<M> Unsent<M> {
+    /// The message, for whom it is all the same why.
+    pub fn into_message(self) -> M {
+        match self {
+            Self::Full(message) | Self::Gone(message) => message,
+        }
+    }
+}
+
 /// One shard's end of the lanes to and from its peers.
 pub struct Router<M> {
     me: ShardId,

@@ -19,6 +19,7 @@ impl Shard {
             self.tell_left();
             self.tell_drained();
             any |= self.carry_out_sessions();
+            any |= self.carry_out_topics();
             if self.actions.is_empty() && self.broker_events.is_empty() {
                 return any;
             }
@@ -46,6 +47,7 @@ impl Shard {
                 match &mut route.handler {
                     Handler::Tasks(tasks) => tasks.on_drained(id, self.now, &mut self.actions),
                     Handler::Raw(tasks) => tasks.on_drained(id, self.now, &mut self.actions),
+                    Handler::Topics(topics) => topics.on_drained(id, self.now, &mut self.wire),
                     Handler::Echo => {}
                 }
             }
@@ -78,7 +80,7 @@ impl Shard {
         self.backlog.on_push(route, || match &self.routes.get(route)?.handler {
             Handler::Tasks(tasks) => tasks.owner_of(ticket),
             Handler::Raw(tasks) => tasks.owner_of(ticket),
-            Handler::Echo => None,
+            Handler::Topics(_) | Handler::Echo => None,
         });
     }
 
@@ -114,6 +116,10 @@ impl Shard {
             event = match &mut route.handler {
                 Handler::Tasks(tasks) => tasks.on_event(unclaimed, now, actions),
                 Handler::Raw(tasks) => tasks.on_event(unclaimed, now, actions),
+                Handler::Topics(topics) => {
+                    let (wire, actions) = (&mut self.wire, &mut self.topic_actions);
+                    topics.on_event(unclaimed, self.now_us, now, wire, actions)
+                }
                 Handler::Echo => Some(unclaimed),
             };
         }

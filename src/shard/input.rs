@@ -142,7 +142,7 @@ impl Shard {
         if matches!(handler, Handler::Raw(_)) && requested_session(head.query).is_err() {
             return Err(Refusal::bad_handshake("session must be 1 to 128 of A-Z a-z 0-9 . _ : -"));
         }
-        if matches!(handler, Handler::Tasks(_) | Handler::Raw(_)) && !self.broker.is_up() {
+        if !matches!(handler, Handler::Echo) && !self.broker.is_up() {
             return Err(Refusal::broker_unavailable());
         }
         self.admission.admit(self.now.ms)?;
@@ -208,6 +208,10 @@ impl Shard {
                         }
                         Handler::Raw(tasks) => {
                             tasks.on_message(id, kind, payload, self.now, &mut self.actions);
+                        }
+                        Handler::Topics(topics) => {
+                            let (wire, actions) = (&mut self.wire, &mut self.topic_actions);
+                            topics.on_message(id, kind, payload, self.now, wire, actions);
                         }
                     }
                 }

@@ -8,7 +8,8 @@
 //!
 //! Files, downward along the data path: [`listener`], [`admission`] ▢, [`connection`] ▢,
 //! `input` (bytes to route), [`sessions`] (requests about sessions of topics), `effects`
-//! (actions to bytes), `fanout` (shared frames to outboxes), [`wire`] (bytes to sockets),
+//! (actions to bytes), `topic_routes` (what
+//! the topics routes want), `fanout` (shared frames to outboxes), [`wire`] (bytes to sockets),
 //! [`broker`], and beside it `peers` (the other shards), `heartbeat` (deadlines), [`reload`],
 //! `drain`, `teardown`.
 
@@ -26,6 +27,7 @@ pub mod reload;
 mod run;
 pub mod sessions;
 mod teardown;
+mod topic_routes;
 pub mod wire;
 
 use std::{
@@ -59,7 +61,10 @@ use crate::{
     ring::{Event, Ring},
     router::{Message, Router},
     tasks::{Action, Tasks, raw::RawTasks},
-    topics::sessions::{self as topic_sessions, Sessions},
+    topics::{
+        self, Topics,
+        sessions::{self as topic_sessions, Sessions},
+    },
     ws::{CloseCode, Refusal},
 };
 
@@ -83,6 +88,8 @@ pub enum Handler {
     Tasks(Box<Tasks>),
     /// Its raw dialect.
     Raw(Box<RawTasks>),
+    /// The topics protocol.
+    Topics(Box<Topics>),
 }
 
 /// Settings of a shard, already divided by the number of shards where they are shared.
@@ -172,6 +179,9 @@ pub struct Shard {
     broker_events: Vec<BrokerEvent>,
     actions: Vec<Action>,
     session_actions: Vec<topic_sessions::Action>,
+    topic_actions: Vec<topics::Action>,
+    /// When this turn began, where there are topics.
+    now_us: u64,
     due: Vec<u32>,
 }
 
@@ -208,6 +218,8 @@ impl Shard {
             broker_events: Vec::new(),
             actions: Vec::new(),
             session_actions: Vec::new(),
+            topic_actions: Vec::new(),
+            now_us: 0,
             due: Vec::new(),
         };
         // The first attempt to reach the broker does not wait for a tick.
@@ -222,6 +234,7 @@ impl Shard {
     fn turn(&mut self) -> io::Result<bool> {
         let mut events = std::mem::take(&mut self.events);
         self.wire.ring.turn(&mut events)?;
+        self.note_written();
         let mut busy = !events.is_empty() || self.broker.has_news() || self.peers.has_news();
         if busy {
             self.read_clock();
@@ -236,6 +249,7 @@ impl Shard {
         busy |= self.flush_peers();
         self.broker.flush(&mut self.wire, self.now.ms);
         self.wire.flush();
+        self.arm_flushes()?;
         // What that brought waits here and nowhere else: nobody would wake the shard for it.
         Ok(busy || !self.broker_events.is_empty())
     }
@@ -246,6 +260,7 @@ impl Shard {
         let before_ms = self.now.ms;
         self.now = self.shared.clock.now();
         self.wire.now_ms = self.now.ms;
+        self.now_us = self.shared.clock.now_us();
         if self.now.ms.saturating_sub(before_ms) > limits::STALL_MS {
             log::warn!("the shard stood still for {} ms", self.now.ms - before_ms);
             self.listening_since = tick_of(self.now.ms);
@@ -266,8 +281,7 @@ impl Shard {
                 log::warn!("accepting pauses: {errno}; raise LimitNOFILE or lower `connections`");
             }
             Event::Tick => self.on_tick()?,
-            // It is for what looks at the time on every turn; this is one.
-            Event::Timer => {}
+            Event::Timer => self.flush_topics(),
         }
         Ok(())
     }
@@ -296,6 +310,9 @@ impl Shard {
             match &mut route.handler {
                 Handler::Tasks(tasks) => tasks.on_tick(self.now, &mut self.actions),
                 Handler::Raw(tasks) => tasks.on_tick(self.now, &mut self.actions),
+                Handler::Topics(topics) => {
+                    topics.on_tick(self.now, &mut self.wire, &mut self.topic_actions);
+                }
                 Handler::Echo => {}
             }
         }
@@ -319,7 +336,7 @@ impl Shard {
         self.routes.iter().any(|route| match &route.handler {
             Handler::Tasks(tasks) => tasks.has_open_work(id),
             Handler::Raw(tasks) => tasks.has_open_work(id),
-            Handler::Echo => false,
+            Handler::Topics(_) | Handler::Echo => false,
         })
     }
 }

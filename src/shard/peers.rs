@@ -8,9 +8,9 @@ use super::{Handler, Shard};
 use crate::{
     ids::ShardId,
     limits::ROUTER_WAITING,
-    router::{Message, Router, Unsent},
+    router::{Lane, Message, Router, Unsent},
     tasks::{PeerMessage, RouteTag, Tasks, raw::RawTasks},
-    topics::sessions::SessionMessage,
+    topics::{TopicMessage, sessions::SessionMessage},
 };
 
 /// The router, and what waits for it.
@@ -42,6 +42,9 @@ impl Peers {
     /// not.
     fn tell(&mut self, to: ShardId, message: Message) -> Result<(), Message> {
         let Some(waiting) = self.waiting.get_mut(to.index()) else { return Err(message) };
+        if message.lane() == Lane::FanOut {
+            return self.router.send(to, Lane::FanOut, message).map_err(Unsent::into_message);
+        }
         let unsent = if waiting.is_empty() {
             let lane = message.lane();
             self.router.send(to, lane, message)
@@ -64,12 +67,13 @@ impl Peers {
 
     /// The end of a turn: what waits is tried again, and peers are told of what was sent.
     /// `gone`: what came back from peers that have ended.
-    fn flush(&mut self, gone: &mut Vec<Message>) {
+    fn flush(&mut self, gone: &mut Vec<(ShardId, Message)>) {
         let waits = self.waits > 0;
         for (to, waiting) in self.waiting.iter_mut().enumerate().filter(|_| waits) {
             while let Some(message) = waiting.pop_front() {
                 let lane = message.lane();
-                match self.router.send(ShardId(to as u16), lane, message) {
+                let to = ShardId(to as u16);
+                match self.router.send(to, lane, message) {
                     Ok(()) => self.waits -= 1,
                     Err(Unsent::Full(message)) => {
                         waiting.push_front(message);
@@ -77,7 +81,7 @@ impl Peers {
                     }
                     Err(Unsent::Gone(message)) => {
                         self.waits -= 1;
-                        gone.push(message);
+                        gone.push((to, message));
                     }
                 }
             }
@@ -95,6 +99,7 @@ fn can_fail(message: &Message) -> bool {
             message,
             PeerMessage::Claim { .. } | PeerMessage::Result { .. } | PeerMessage::Overheard { .. }
         ),
+        Message::Topics(_, message) => message.can_fail(),
         Message::Sessions(message) => message.can_fail(),
     }
 }
@@ -108,6 +113,7 @@ impl Shard {
         for message in inbox.drain(..) {
             match message {
                 Message::Tasks(tag, message) => self.hear_peer(tag, message),
+                Message::Topics(tag, message) => self.hear_topics(tag, message),
                 Message::Sessions(message) => {
                     self.sessions.on_peer(message, self.now.ms, &mut self.session_actions);
                 }
@@ -128,20 +134,28 @@ impl Shard {
 
     pub(super) fn tell_peer(&mut self, to: ShardId, tag: RouteTag, message: PeerMessage) {
         if let Err(unsent) = self.peers.tell(to, Message::Tasks(tag, message)) {
-            self.take_back(unsent);
+            self.take_back(to, unsent);
+        }
+    }
+
+    /// What finds the lane of fan-out full is back with its route at once.
+    pub(super) fn tell_topics(&mut self, to: ShardId, tag: RouteTag, message: TopicMessage) {
+        if let Err(unsent) = self.peers.tell(to, Message::Topics(tag, message)) {
+            self.take_back(to, unsent);
         }
     }
 
     pub(super) fn tell_sessions(&mut self, to: ShardId, message: SessionMessage) {
         if let Err(unsent) = self.peers.tell(to, Message::Sessions(message)) {
-            self.take_back(unsent);
+            self.take_back(to, unsent);
         }
     }
 
-    fn take_back(&mut self, unsent: Message) {
+    fn take_back(&mut self, to: ShardId, unsent: Message) {
         self.metrics.router.undelivered.inc();
         let (tag, message) = match unsent {
             Message::Tasks(tag, message) => (tag, message),
+            Message::Topics(tag, message) => return self.take_back_topics(to, tag, message),
             Message::Sessions(message) => {
                 return self.sessions.on_unsent(message, &mut self.session_actions);
             }
@@ -160,18 +174,20 @@ impl Shard {
         self.peers.flush(&mut gone);
         self.metrics.router.waiting.set(self.peers.waits as u64);
         let any = !gone.is_empty();
-        for unsent in gone {
-            self.take_back(unsent);
+        for (to, unsent) in gone {
+            self.take_back(to, unsent);
         }
         any
     }
 
-    /// Whether sessions are on their way to other shards, or need this one there.
+    /// Whether sessions are on their way to other shards or need this one there, or clients of
+    /// other shards hear topics from here.
     pub(super) fn is_handing_over(&self) -> bool {
         self.peers.waits > 0
             || self.routes.iter().any(|route| match &route.handler {
                 Handler::Tasks(tasks) => tasks.is_handing_over(),
                 Handler::Raw(tasks) => tasks.is_handing_over(),
+                Handler::Topics(topics) => topics.serves_others(),
                 Handler::Echo => false,
             })
     }

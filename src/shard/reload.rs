@@ -36,6 +36,7 @@ impl Shard {
             match &mut route.handler {
                 Handler::Tasks(tasks) => tasks.set_unread(outbox_bytes, unread_ms),
                 Handler::Raw(tasks) => tasks.set_unread(outbox_bytes, unread_ms),
+                Handler::Topics(topics) => topics.set_message_bytes(options.message_limit_bytes),
                 Handler::Echo => {}
             }
         }

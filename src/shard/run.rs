@@ -58,6 +58,7 @@ impl Shard {
             match &mut route.handler {
                 Handler::Tasks(tasks) => tasks.end_all(&mut self.actions),
                 Handler::Raw(tasks) => tasks.end_all(self.now, &mut self.actions),
+                Handler::Topics(topics) => topics.end_all(&mut self.topic_actions),
                 Handler::Echo => {}
             }
         }

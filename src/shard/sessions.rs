@@ -4,6 +4,8 @@
 //! A request that only another shard can answer waits in [`Phase::Waiting`]: its socket is not
 //! read, and its handshake deadline goes on.
 
+use std::sync::Arc;
+
 use super::{
     RouteId, Shard,
     connection::{Pause, Phase, Waiting},
@@ -13,7 +15,7 @@ use crate::{
     http::{Answer, Reader, Upload, announced_body, answer},
     ids::SocketId,
     limits::SESSION_BODY_BYTES_MAX,
-    topics::sessions::{Action, Endpoint, Question, Refusal, Refused, Reply, Start, WsAddress},
+    topics::sessions::{Action, Endpoint, Question, Refusal, Refused, Reply, WsAddress},
     ws::{self, Decoder, Head, Upgrade},
 };
 
@@ -235,7 +237,7 @@ impl Shard {
         match (asked, reply) {
             (Asked::Upgrade { upgrade, route }, Reply::Taken { start, .. }) => {
                 self.open(id, route, &upgrade);
-                self.open_topics(id, route, Some(&start));
+                self.open_topics(id, route, Arc::unwrap_or_clone(start));
                 Next::Frames(route)
             }
             (Asked::Upgrade { .. }, Reply::Refused(refusal)) => {
@@ -253,8 +255,6 @@ impl Shard {
             }
         }
     }
-
-    fn open_topics(&mut self, _id: SocketId, _route: RouteId, _start: Option<&Start>) {}
 
     /// The home of a session did not answer in time.
     pub(super) fn give_up_waiting(&mut self, id: SocketId) {

@@ -47,6 +47,7 @@ impl Shard {
                 match &mut route.handler {
                     Handler::Tasks(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
                     Handler::Raw(tasks) => tasks.on_disconnect(id, self.now, &mut self.actions),
+                    Handler::Topics(topics) => topics.on_disconnect(id, &mut self.topic_actions),
                     Handler::Echo => {}
                 }
             }

@@ -44,6 +44,7 @@ pub use self::{
     error::ErrorCode,
     message::{Action, InterestId, TopicMessage},
     publication::Publication,
+    sessions::Start,
     topic::{BadTopic, ChannelPattern, Topic, is_reserved},
 };
 use self::{
@@ -63,16 +64,6 @@ use crate::{
     wheel::Wheel,
     ws::Kind,
 };
-
-/// What a connection begins with, where it was asked for before: as if its first message were
-/// a `subscribe`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Start {
-    /// To what.
-    pub topics: Vec<Topic>,
-    /// Period of the batches; `None`: as the route has it.
-    pub conflate_ms: Option<u32>,
-}
 
 /// All subscriptions of one topics route on one shard.
 pub struct Topics {
@@ -127,7 +118,7 @@ impl Topics {
         self.route
     }
 
-    /// A connection is open.
+    /// A connection is open. With a start it is as if its first message were a `subscribe`.
     pub fn on_open(
         &mut self,
         id: SocketId,
@@ -297,6 +288,11 @@ impl Topics {
     /// Whether other shards hear topics from this one.
     pub fn serves_others(&self) -> bool {
         self.home.serves_others()
+    }
+
+    /// Another bound of payloads, for what is published from now on.
+    pub fn set_message_bytes(&mut self, message_bytes: usize) {
+        Arc::make_mut(&mut self.config).message_bytes = message_bytes;
     }
 
     /// The shard ends, and its connections have gone.

@@ -6,14 +6,11 @@ use std::num::NonZeroU32;
 use super::{
     Action, Clients, ErrorCode, InterestId, Lost, Topic, TopicMessage, Topics,
     error::Problem,
-    reply,
+    is_reserved, reply,
     requests::Request,
     table::{Connection, Subscriber},
 };
 use crate::{clock::Now, ids::SocketId, limits::TOPICS_ANSWER_MS, router::home_of};
-
-/// Channels of the tasks routes: what is published there is no topic.
-const RESERVED: [&str; 2] = ["asr_result_", "ringgate:"];
 
 impl Topics {
     /// Subscribes a connection to all of `topics`, or to none.
@@ -60,8 +57,7 @@ impl Topics {
         for topic in topics {
             let known = self.table.find(topic);
             if known.is_none() {
-                let channel = config.channel.channel_of(topic);
-                if RESERVED.iter().any(|reserved| channel.starts_with(reserved)) {
+                if is_reserved(&config.channel.channel_of(topic)) {
                     let message = "its channel belongs to the gateway's own messages";
                     return Err(Problem::about(topic.as_str(), ErrorCode::BadTopic, message));
                 }
