@@ -167,6 +167,9 @@ pub const EMBEDDED_EVENTS: usize = 4096;
 /// Bytes of published messages that one shard has yet to read; past it they are dropped
 /// and counted, and the shard is told to read its caches again.
 pub const EMBEDDED_UNREAD_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of published messages that a shard takes in one turn. A quarter of what a connection
+/// may have unsent by default: who reads is not taken for slow because much came at once.
+pub const EMBEDDED_TURN_BYTES: usize = 64 * 1024;
 /// Commands that one port holds while the lane is full; past it a `Subscribe` fails with
 /// `Full`. Pushes and fetches are bounded in bytes.
 pub const EMBEDDED_HELD_COMMANDS: usize = 1 << 20;

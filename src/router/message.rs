@@ -19,6 +19,14 @@ pub enum Message {
 const _: () = assert!(size_of::<Message>() <= 64);
 
 impl Message {
+    /// What it adds to the outboxes of clients, where it goes to many.
+    pub fn frame_bytes(&self) -> usize {
+        match self {
+            Self::Topics(_, message) => message.frame_bytes(),
+            Self::Tasks(..) | Self::Sessions(_) => 0,
+        }
+    }
+
     /// The lane that it takes.
     pub fn lane(&self) -> Lane {
         match self {

@@ -79,7 +79,7 @@ impl BrokerPort {
     pub fn collect(&mut self, wire: &mut Wire, now_ms: u64, events: &mut Vec<Event>) {
         match self {
             Self::Redis(redis) => redis.collect(wire, now_ms, events),
-            Self::Embedded(port) => events.extend(std::iter::from_fn(|| port.try_next())),
+            Self::Embedded(port) => collect_some(port, events),
         }
     }
 
@@ -135,6 +135,19 @@ impl BrokerPort {
             redis.hang_up(&error.to_string(), wire, now_ms, events);
         }
         redis.dial_if_wanted(now_ms, events);
+    }
+}
+
+/// As much as one read from a socket brings, for which outboxes have room.
+fn collect_some(port: &mut Port, events: &mut Vec<Event>) {
+    let mut room_bytes = limits::EMBEDDED_TURN_BYTES;
+    while room_bytes > 0
+        && let Some(event) = port.try_next()
+    {
+        if let Event::Message { payload, .. } = &event {
+            room_bytes = room_bytes.saturating_sub(payload.len() + limits::COMMAND_OVERHEAD_BYTES);
+        }
+        events.push(event);
     }
 }
 

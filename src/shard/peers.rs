@@ -19,20 +19,22 @@ pub struct Peers {
     /// By peer.
     waiting: Vec<VecDeque<Message>>,
     waits: usize,
+    /// What was collected and not heard yet.
+    inbox: VecDeque<Message>,
     /// Kept for its allocation.
-    inbox: Vec<Message>,
+    collected: Vec<Message>,
 }
 
 impl Peers {
     /// Nothing waits.
     pub fn new(router: Router<Message>) -> Self {
         let waiting = (0..router.shards()).map(|_| VecDeque::new()).collect();
-        Self { router, waiting, waits: 0, inbox: Vec::new() }
+        Self { router, waiting, waits: 0, inbox: VecDeque::new(), collected: Vec::new() }
     }
 
     /// Whether peers have told something.
     pub fn has_news(&self) -> bool {
-        self.router.has_news()
+        !self.inbox.is_empty() || self.router.has_news()
     }
 
     /// Tells a peer.
@@ -105,12 +107,20 @@ fn can_fail(message: &Message) -> bool {
 }
 
 impl Shard {
-    /// Takes what other shards have sent. `true`: there was something.
+    /// Takes what other shards have sent, as much as clients that read can take in one turn;
+    /// the rest stays for the next. `true`: there was something.
     pub(super) fn hear_peers(&mut self) -> bool {
-        let mut inbox = std::mem::take(&mut self.peers.inbox);
-        self.peers.router.collect(&mut inbox);
-        let any = !inbox.is_empty();
-        for message in inbox.drain(..) {
+        let peers = &mut self.peers;
+        if peers.inbox.is_empty() {
+            peers.router.collect(&mut peers.collected);
+            peers.inbox.extend(peers.collected.drain(..));
+        }
+        let any = !self.peers.inbox.is_empty();
+        let mut room_bytes = self.options.outbox_limit_bytes / 4;
+        while room_bytes > 0
+            && let Some(message) = self.peers.inbox.pop_front()
+        {
+            room_bytes = room_bytes.saturating_sub(message.frame_bytes());
             match message {
                 Message::Tasks(tag, message) => self.hear_peer(tag, message),
                 Message::Topics(tag, message) => self.hear_topics(tag, message),
@@ -119,7 +129,6 @@ impl Shard {
                 }
             }
         }
-        self.peers.inbox = inbox;
         any
     }
 

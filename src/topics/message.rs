@@ -108,6 +108,15 @@ impl TopicMessage {
         }
     }
 
+    /// What each of its clients is sent for it, in bytes; zero where that is bounded in
+    /// another way.
+    pub fn frame_bytes(&self) -> usize {
+        match self {
+            Self::Publish { publication, .. } => publication.frame_bytes(),
+            _ => 0,
+        }
+    }
+
     /// Whether whoever says it knows what to do where it cannot be sent at once. What cannot
     /// is bounded by the subscriptions of a shard.
     pub fn can_fail(&self) -> bool {

@@ -60,6 +60,11 @@ impl Publication {
         Shared { frame: all.slice(start..), element: all.slice(HEADER_ROOM..), received_us }
     }
 
+    /// Bytes of the frame.
+    pub fn frame_bytes(&self) -> usize {
+        self.bytes.len() - usize::from(self.start)
+    }
+
     /// Whether the payload was not UTF-8.
     pub fn is_lossy(&self) -> bool {
         self.lossy

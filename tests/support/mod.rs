@@ -8,3 +8,4 @@ pub mod process;
 pub mod raw;
 pub mod redis;
 pub mod stage;
+pub mod topics;
