@@ -81,6 +81,12 @@ impl Flushes {
         self.next_ms
     }
 
+    /// Places of the next batch, with those that were given up.
+    #[cfg(test)]
+    pub fn places(&self, key: FlushKey) -> usize {
+        self.get(key).map_or(0, |flush| flush.values.len())
+    }
+
     /// Whether nobody conflates anything.
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
