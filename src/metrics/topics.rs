@@ -57,7 +57,8 @@ pub struct Dropped {
     pub lane_full: Counter,
     /// For all: the payload is over `message_bytes`; counted once, at the home.
     pub too_large: Counter,
-    /// Values that waited for a batch when their subscription ended.
+    /// Values that waited for a batch when their subscription ended, and messages of a topic
+    /// that was given up a moment before.
     pub unsubscribed: Counter,
 }
 

@@ -5,6 +5,7 @@ use crate::{
     broker::{Command as BrokerCommand, Event as BrokerEvent, Ticket},
     ids::SocketId,
     tasks::{Action, RouteTag},
+    topics::is_reserved,
     ws::Opcode,
 };
 
@@ -123,9 +124,14 @@ impl Shard {
                 Handler::Echo => Some(unclaimed),
             };
         }
-        // A result that nobody waits for any more.
-        if let Some(BrokerEvent::Message { .. }) = event {
-            self.metrics.tasks.results.orphaned.inc();
+        // A result that nobody waits for any more, or a message of a topic that was given up
+        // a moment ago.
+        if let Some(BrokerEvent::Message { channel, .. }) = event {
+            if is_reserved(&channel) {
+                self.metrics.tasks.results.orphaned.inc();
+            } else {
+                self.metrics.topics.dropped.unsubscribed.inc();
+            }
         }
     }
 }

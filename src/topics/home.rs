@@ -84,11 +84,6 @@ impl Home {
         self.topics.iter().any(|(_, topic)| topic.wanted.iter().any(|w| w.shard != self.me))
     }
 
-    /// Whether the topic of a channel is heard here.
-    pub fn has(&self, channel: &str) -> bool {
-        self.by_channel.contains_key(channel)
-    }
-
     /// A shard wants a topic, which is published on `channel`.
     pub fn on_want(
         &mut self,
@@ -174,15 +169,16 @@ impl Home {
         out.extend(shards.map(|shard| tell(self.route, shard, TopicMessage::Away { home })));
     }
 
-    /// A channel is in force, for the first time or again.
-    pub fn on_subscribed(&mut self, channel: &str, out: &mut Vec<Action>) {
-        let Some(&slot) = self.by_channel.get(channel) else { return };
+    /// A channel is in force, for the first time or again. `false`: it is not one of these.
+    pub fn on_subscribed(&mut self, channel: &str, out: &mut Vec<Action>) -> bool {
+        let Some(&slot) = self.by_channel.get(channel) else { return false };
         let (route, connection) = (self.route, self.connection);
-        let Some(entry) = self.topics.get_mut(slot as usize) else { return };
+        let Some(entry) = self.topics.get_mut(slot as usize) else { return false };
         entry.asked = false;
         entry.confirmed_in = Some(connection);
         if entry.wanted.is_empty() {
-            return self.give_up(slot, out);
+            self.give_up(slot, out);
+            return true;
         }
         for Wanted { shard, interest, told, .. } in &mut entry.wanted {
             let interest = *interest;
@@ -192,18 +188,19 @@ impl Home {
             };
             out.push(tell(route, *shard, message));
         }
+        true
     }
 
-    /// The broker refuses a channel.
+    /// The broker refuses a channel. `false`: it is not one of these.
     pub fn on_refused(
         &mut self,
         channel: &str,
         error: &broker::Error,
         metrics: &TopicMetrics,
         out: &mut Vec<Action>,
-    ) {
-        let Some(slot) = self.by_channel.remove(channel) else { return };
-        let Some(entry) = self.topics.try_remove(slot as usize) else { return };
+    ) -> bool {
+        let Some(slot) = self.by_channel.remove(channel) else { return false };
+        let Some(entry) = self.topics.try_remove(slot as usize) else { return false };
         if !entry.wanted.is_empty() {
             metrics.topics.dec();
         }
@@ -215,9 +212,11 @@ impl Home {
             tell(self.route, shard, TopicMessage::Refused { interest, why })
         });
         out.extend(refused);
+        true
     }
 
-    /// Something was published: one message for each shard that wants it.
+    /// Something was published: one message for each shard that wants it. `false`: on another
+    /// channel than these.
     pub fn on_message(
         &mut self,
         channel: &str,
@@ -226,15 +225,16 @@ impl Home {
         received_us: u64,
         metrics: &TopicMetrics,
         out: &mut Vec<Action>,
-    ) {
-        let Some(&slot) = self.by_channel.get(channel) else { return };
+    ) -> bool {
+        let Some(&slot) = self.by_channel.get(channel) else { return false };
         let route = self.route;
-        let Some(entry) = self.topics.get_mut(slot as usize) else { return };
+        let Some(entry) = self.topics.get_mut(slot as usize) else { return false };
         metrics.published.inc();
         if payload.len() > limit_bytes {
             metrics.dropped.too_large.inc();
             entry.wanted.iter_mut().for_each(|wanted| wanted.lost += 1);
-            return self.owe(slot);
+            self.owe(slot);
+            return true;
         }
         let publication = Arc::new(Publication::encode(&entry.topic, payload, received_us));
         metrics.lossy.add(u64::from(publication.is_lossy()));
@@ -247,6 +247,7 @@ impl Home {
             };
             tell(route, wanted.shard, message)
         }));
+        true
     }
 
     /// A message to a shard found the lane full: it goes down as lost.

@@ -189,24 +189,28 @@ impl Topics {
         clients: &mut impl Clients,
         actions: &mut Vec<Action>,
     ) -> Option<Event> {
-        let metrics = &self.metrics.topics;
-        match &event {
-            Event::Up => self.home.on_up(),
-            Event::Down { .. } => self.home.on_down(&mut self.out),
-            Event::Subscribed(channel) if self.home.has(channel) => {
-                self.home.on_subscribed(channel, &mut self.out);
+        let (metrics, out) = (&self.metrics.topics, &mut self.out);
+        let is_ours = match &event {
+            Event::Up => {
+                self.home.on_up();
+                false
             }
-            Event::SubscribeFailed(channel, error) if self.home.has(channel) => {
-                self.home.on_refused(channel, error, metrics, &mut self.out);
+            Event::Down { .. } => {
+                self.home.on_down(out);
+                false
             }
-            Event::Message { channel, payload } if self.home.has(channel) => {
-                let (limit, out) = (self.config.message_bytes, &mut self.out);
-                self.home.on_message(channel, payload, limit, received_us, metrics, out);
+            Event::Subscribed(channel) => self.home.on_subscribed(channel, out),
+            Event::SubscribeFailed(channel, error) => {
+                self.home.on_refused(channel, error, metrics, out)
             }
-            _ => return Some(event),
-        }
+            Event::Message { channel, payload } => {
+                let limit_bytes = self.config.message_bytes;
+                self.home.on_message(channel, payload, limit_bytes, received_us, metrics, out)
+            }
+            _ => false,
+        };
         self.settle(now, clients, actions);
-        matches!(event, Event::Up | Event::Down { .. }).then_some(event)
+        (!is_ours).then_some(event)
     }
 
     /// Another shard says something.

@@ -56,11 +56,9 @@ impl Topics {
         let mut new = 0;
         for topic in topics {
             let known = self.table.find(topic);
-            if known.is_none() {
-                if is_reserved(&config.channel.channel_of(topic)) {
-                    let message = "its channel belongs to the gateway's own messages";
-                    return Err(Problem::about(topic.as_str(), ErrorCode::BadTopic, message));
-                }
+            if known.is_none() && is_reserved(&config.channel.channel_of(topic)) {
+                let message = "its channel belongs to the gateway's own messages";
+                return Err(Problem::about(topic.as_str(), ErrorCode::BadTopic, message));
             }
             new += usize::from(known.is_none_or(|slot| self.table.subscriber(id, slot).is_none()));
         }

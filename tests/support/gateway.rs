@@ -117,6 +117,8 @@ impl TestGateway {
             ("detached sessions", self.sum(|m| m.tasks.sessions_detached.get())),
             ("bytes of texts", self.sum(|m| m.tasks.text_bytes.get())),
             ("subscriptions", self.sum(|m| m.broker.subscriptions.get()) - self.kept_channels),
+            ("topics", self.sum(|m| m.topics.topics.get())),
+            ("topic subscriptions", self.sum(|m| m.topics.subscriptions.get())),
             ("pending bytes", self.sum(|m| m.broker.pending_bytes.get())),
         ];
         things.into_iter().filter(|(_, count)| *count > 0).collect()
