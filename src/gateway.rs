@@ -4,6 +4,7 @@
 //! the data path is here.
 
 mod problems;
+mod publishing;
 mod queues;
 mod raw;
 pub mod reload;
@@ -17,7 +18,7 @@ use std::{
     os::fd::OwnedFd,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     thread::JoinHandle,
 };
@@ -62,6 +63,8 @@ pub struct Gateway {
     places: Arc<Places>,
     reloads: Vec<Sender<Reload>>,
     config_json: Arc<Mutex<String>>,
+    /// Longest message, for the admin port; a reload changes it.
+    message_bytes: Arc<AtomicUsize>,
     shards: Vec<JoinHandle<()>>,
     ended: Receiver<(usize, io::Result<()>)>,
     admin: Option<Admin>,
@@ -120,6 +123,7 @@ impl Gateway {
             places,
             reloads: Vec::new(),
             config_json: Arc::new(Mutex::new(config_json)),
+            message_bytes: Arc::new(AtomicUsize::new(config.limits.message_bytes)),
             shards: Vec::new(),
             ended,
             admin: None,
@@ -211,6 +215,8 @@ impl Gateway {
             clock: self.shared.clock,
             draining: self.shared.draining.clone(),
             config_json: self.config_json.clone(),
+            hosts: config.admin_hosts.clone(),
+            publishing: self.publishing(config),
             needs_canary: config.redis.is_some() && config.topics_routes().next().is_some(),
             embedded: self.embedded.as_ref().map(|embedded| embedded.broker.counts()),
             on_drain: Box::new(move || ender.drain()),

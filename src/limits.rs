@@ -104,8 +104,12 @@ pub const ADMIN_CONNECTIONS: usize = 64;
 /// accept or from the last byte written to it, in milliseconds.
 pub const ADMIN_REQUEST_DEADLINE_MS: u64 = 10_000;
 
-/// Bytes of one request to the admin port: a head without a body.
+/// Bytes of one request to the admin port, but for the body of one that publishes.
 pub const ADMIN_REQUEST_BYTES: usize = 16 << 10;
+
+/// Bodies that the admin port holds at once, together: eight of the largest with the default
+/// `limits.message_bytes`. Past it 503.
+pub const ADMIN_BODY_BYTES: usize = 128 << 20;
 
 /// Time that answers of the admin port have to finish when it stops, in milliseconds.
 pub const ADMIN_STOP_MS: u64 = 1_000;

@@ -26,6 +26,21 @@ const REQUEST: &[u8] = b"GET /echo HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\
     Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
     Sec-WebSocket-Version: 13\r\n\r\n";
 
+const POST: &[u8] = b"POST /v1/sessions HTTP/1.1\r\nHost: test\r\nContent-Length: 41\r\n\r\n\
+    {\"topics\":[\"a\",\"b\"],\"user_id\":\"somebody\"}";
+
+/// Sessions end with their connection, or soon.
+const FILE: &str = r#"
+[[route]]
+path = "/ws/asr"
+kind = "tasks"
+resume_ms = 0
+[[route]]
+path = "/ws/topics"
+kind = "topics"
+session_ttl = "1s"
+"#;
+
 #[test]
 fn random_bytes_harm_nobody_and_leave_nothing() {
     let seed = std::env::var("RINGGATE_FUZZ_SEED").ok().and_then(|text| text.parse().ok());
@@ -33,7 +48,8 @@ fn random_bytes_harm_nobody_and_leave_nothing() {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |time| time.as_nanos() as u64)
     });
     println!("RINGGATE_FUZZ_SEED={seed}");
-    let gateway = TestGateway::start("0,1", &[("echo", "/echo"), ("close-deadline", "200ms")]);
+    let flags = [("echo", "/echo"), ("close-deadline", "200ms")];
+    let gateway = TestGateway::start_with("0,1", &flags, Some(FILE));
     gateway.until("the broker", |g| g.each(|m| m.broker.up.get()) == [1, 1]);
     let (address, until) = (gateway.address, Instant::now() + LASTS);
     let rounds: u64 = thread::scope(|scope| {
@@ -99,12 +115,13 @@ fn input(dice: &mut Dice) -> Vec<u8> {
     match dice.below(4) {
         0 => dice.bytes(600),
         1 => {
-            let mut request = REQUEST.to_vec();
+            let whole = if dice.below(3) == 0 { POST } else { REQUEST };
+            let mut request = whole.to_vec();
             for _ in 0..dice.below(4) {
                 let at = dice.below(request.len() as u64) as usize;
                 request[at] = dice.next() as u8;
             }
-            request.truncate(1 + dice.below(2 * REQUEST.len() as u64) as usize);
+            request.truncate(1 + dice.below(2 * whole.len() as u64) as usize);
             request
         }
         2 => {

@@ -1,17 +1,24 @@
 //! What a client of the admin port can cost: [`ADMIN_CONNECTIONS`] at once,
 //! [`ADMIN_REQUEST_BYTES`] a request, [`ADMIN_REQUEST_DEADLINE_MS`] to send the next one
-//! or to read on. A scraper that hangs gives its place back.
+//! or to read on. A scraper that hangs gives its place back. A route that takes a body
+//! grants its connection as many bytes more ([`Budget`]), once it has the head.
 
 use std::{
     fmt, io,
     net::SocketAddr,
     pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::serve::Listener;
+use axum::{
+    extract::connect_info::Connected,
+    serve::{IncomingStream, Listener},
+};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::MetricType};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -67,6 +74,48 @@ impl Collector for AdminMetrics {
     }
 }
 
+/// What one connection may send beyond the bound of a request.
+#[derive(Clone, Default, Debug)]
+pub(super) struct Budget(Arc<Granted>);
+
+#[derive(Default, Debug)]
+struct Granted {
+    bytes: AtomicUsize,
+    /// The body is here: with the answer the room ends.
+    is_used: AtomicBool,
+}
+
+/// Held while the body is read.
+pub(super) struct Grant(Budget);
+
+impl Budget {
+    /// Room for a body of `bytes` in chunks of 100 bytes or more, each with its length.
+    pub(super) fn grant(&self, bytes: usize) -> Grant {
+        self.0.bytes.store(bytes.saturating_add(bytes / 8), Relaxed);
+        self.0.is_used.store(false, Relaxed);
+        Grant(self.clone())
+    }
+
+    /// Something was written: the answer, unless the body is still awaited.
+    fn on_written(&self) {
+        if self.0.is_used.swap(false, Relaxed) {
+            self.0.bytes.store(0, Relaxed);
+        }
+    }
+}
+
+impl Drop for Grant {
+    fn drop(&mut self) {
+        self.0.0.is_used.store(true, Relaxed);
+    }
+}
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Budget {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Self {
+        stream.io().budget.clone()
+    }
+}
+
 /// Accepts only while there is a place.
 pub(super) struct BoundedListener {
     socket: TcpListener,
@@ -109,6 +158,9 @@ pub(super) struct BoundedStream {
     _place: Option<OwnedSemaphorePermit>,
     deadline: Pin<Box<Sleep>>,
     request_bytes: usize,
+    budget: Budget,
+    /// All that a request may have was read.
+    waits_for_grant: bool,
 }
 
 impl BoundedStream {
@@ -120,12 +172,22 @@ impl BoundedStream {
     ) -> Self {
         metrics.connections.inc();
         let deadline = Box::pin(tokio::time::sleep(bounds.deadline));
-        Self { stream, bounds, metrics, _place: place, deadline, request_bytes: 0 }
+        Self {
+            stream,
+            bounds,
+            metrics,
+            _place: place,
+            deadline,
+            request_bytes: 0,
+            budget: Budget::default(),
+            waits_for_grant: false,
+        }
     }
 
     fn renew(&mut self) {
         self.deadline.as_mut().reset(Instant::now() + self.bounds.deadline);
         self.request_bytes = 0;
+        self.budget.on_written();
     }
 
     /// Pending until the deadline, then the error that ends the connection.
@@ -156,14 +218,27 @@ impl AsyncRead for BoundedStream {
             }
             return Poll::Ready(cut);
         }
-        let before = buffer.filled().len();
-        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.request_bytes += buffer.filled().len() - before;
-        if self.request_bytes > self.bounds.request_bytes {
+        let granted = self.budget.0.bytes.load(Relaxed);
+        let bound = self.bounds.request_bytes.saturating_add(granted);
+        let room = bound.saturating_sub(self.request_bytes);
+        if room == 0 && !std::mem::replace(&mut self.waits_for_grant, true) {
+            // The head may be complete, and its route not asked yet: now it is.
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if room == 0 {
             self.metrics.too_large.inc();
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        polled
+        self.waits_for_grant = false;
+        // No more than that at once: a body that comes with its head waits until it is granted.
+        let room = room.min(buffer.remaining());
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(room));
+        ready!(Pin::new(&mut self.stream).poll_read(context, &mut part))?;
+        let read = part.filled().len();
+        buffer.advance(read);
+        self.request_bytes += read;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -192,7 +267,20 @@ impl AsyncWrite for BoundedStream {
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
+    /// Ends with the peer's end, or the deadline: a body that was refused by its head is read
+    /// and thrown away, or closing would reset the connection under the answer.
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        let mut scratch = [0; 4096];
+        loop {
+            if self.deadline.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Ok(()));
+            }
+            let mut unread = ReadBuf::new(&mut scratch);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut unread)) {
+                Ok(()) if !unread.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
     }
 }

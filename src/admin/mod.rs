@@ -4,10 +4,12 @@
 //! reads atomics that the shards write and never makes a shard wait. What a client can
 //! cost is bounded in `listener`: connections, bytes of a request, time for a request.
 //!
-//! There is no authentication: it listens on loopback by default, and `/drain` refuses
-//! requests that a browser sends for another site's page.
+//! There is no authentication: it listens on loopback by default, and whatever changes
+//! something is refused to what a browser sends for another site's page (`guard`).
 
+mod guard;
 mod listener;
+mod publish;
 mod routes;
 
 use std::{
@@ -18,9 +20,10 @@ use std::{
     time::Duration,
 };
 
+pub use self::publish::Publishing;
 use tokio::{runtime::Runtime, sync::oneshot};
 
-use self::listener::{AdminMetrics, BoundedListener, Bounds};
+use self::listener::{AdminMetrics, BoundedListener, Bounds, Budget};
 use crate::{
     backlog::NodeBacklog,
     broker::embedded::EmbeddedCounts,
@@ -48,6 +51,10 @@ pub struct AdminState {
     /// Whether a shard is ready only when its canary has come through Redis: where that
     /// carries topics.
     pub needs_canary: bool,
+    /// Names of this host beside `localhost` by which requests may change something.
+    pub hosts: Vec<String>,
+    /// For `POST /v1/topics/NAME`.
+    pub publishing: Publishing,
     /// The counters of the embedded broker, where there is one.
     pub embedded: Option<Arc<EmbeddedCounts>>,
     /// Called on the first `POST /drain` if the gateway is not draining yet. It runs on
@@ -184,7 +191,7 @@ fn serve(
     runtime.block_on(async {
         let (begin_stop, stopping) = oneshot::channel::<()>();
         let serving = tokio::spawn(
-            axum::serve(listener, router)
+            axum::serve(listener, router.into_make_service_with_connect_info::<Budget>())
                 .with_graceful_shutdown(async { drop(stopping.await) })
                 .into_future(),
         );

@@ -1,4 +1,4 @@
-//! The answers of the admin port. None takes a body; none waits for anything.
+//! The answers of the admin port. None waits for anything but the body that it takes.
 
 use std::sync::{
     Arc, PoisonError,
@@ -8,22 +8,28 @@ use std::sync::{
 use axum::{
     Json, Router,
     extract::State,
-    http::{HeaderMap, StatusCode, header},
+    http::{StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 
-use super::AdminState;
+use super::{
+    AdminState,
+    guard::guard,
+    publish::{Bodies, TOPICS_PATH, publish},
+};
 use crate::metrics::prometheus;
 
 /// Scripts and styles of the page itself, requests to this port, and nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'unsafe-inline'; \
      style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
 
-struct Shared {
-    state: AdminState,
+pub(super) struct Shared {
+    pub(super) state: AdminState,
+    pub(super) bodies: Bodies,
     registry: Registry,
     /// `POST /drain` has passed the word on: a second one must not, for a second word
     /// may mean "at once".
@@ -31,7 +37,12 @@ struct Shared {
 }
 
 pub(super) fn router(state: AdminState, registry: Registry) -> Router {
-    let shared = Shared { state, registry, drain_asked: AtomicBool::new(false) };
+    let shared = Arc::new(Shared {
+        state,
+        bodies: Bodies::new(),
+        registry,
+        drain_asked: AtomicBool::new(false),
+    });
     Router::new()
         .route("/", get(page))
         .route("/healthz", get(healthz))
@@ -39,7 +50,10 @@ pub(super) fn router(state: AdminState, registry: Registry) -> Router {
         .route("/metrics", get(metrics))
         .route("/config", get(config))
         .route("/drain", post(drain))
-        .with_state(Arc::new(shared))
+        .route(TOPICS_PATH, post(publish))
+        .route(&format!("{TOPICS_PATH}{{*name}}"), post(publish))
+        .layer(from_fn_with_state(shared.clone(), guard))
+        .with_state(shared)
 }
 
 async fn page() -> Response {
@@ -107,24 +121,11 @@ async fn config(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-async fn drain(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> (StatusCode, Json<Value>) {
-    if from_another_site(&headers) {
-        let refusal = json!({"error": "Origin is not this admin port", "code": "origin"});
-        return (StatusCode::FORBIDDEN, Json(refusal));
-    }
+async fn drain(State(shared): State<Arc<Shared>>) -> (StatusCode, Json<Value>) {
     let asked_before = shared.drain_asked.swap(true, Relaxed);
     if !asked_before && !shared.state.draining.load(Relaxed) {
         log::info!("admin: drain asked for");
         (shared.state.on_drain)();
     }
     (StatusCode::ACCEPTED, Json(json!({"draining": true})))
-}
-
-/// Browsers name the page behind a POST (RFC 6454); curl and the like name none. Without
-/// this any web page that an operator opens could drain the gateway through loopback.
-fn from_another_site(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(header::ORIGIN) else { return false };
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    origin.map(|(_scheme, site)| site) != host || host.is_none()
 }

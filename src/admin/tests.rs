@@ -10,19 +10,31 @@ use std::{
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{broker::embedded::EmbeddedBroker, topics::ChannelPattern};
+
+mod publish;
 
 const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// An admin port and what stands behind it.
 struct Port {
     admin: Admin,
+    broker: EmbeddedBroker,
+    message_bytes: Arc<AtomicUsize>,
     shards: Vec<Arc<ShardMetrics>>,
     draining: Arc<AtomicBool>,
     drains: Arc<AtomicUsize>,
 }
 
+/// Name and channels of the topics routes.
+const TOPICS: [(&str, &str); 2] = [("/ws/topics", "{topic}"), ("/ws/prices", "prices:{topic}")];
+
 impl Port {
     fn start(bounds: Bounds) -> Self {
+        Self::start_with(bounds, |_| {})
+    }
+
+    fn start_with(bounds: Bounds, change: impl FnOnce(&mut AdminState)) -> Self {
         let shards: Vec<Arc<ShardMetrics>> = (0..2).map(|_| Arc::default()).collect();
         for shard in &shards {
             shard.broker.up.set(1);
@@ -31,7 +43,11 @@ impl Port {
         }
         let draining = Arc::new(AtomicBool::new(false));
         let drains = Arc::new(AtomicUsize::new(0));
-        let state = AdminState {
+        let broker = EmbeddedBroker::start().unwrap();
+        let message_bytes = Arc::new(AtomicUsize::new(100_000));
+        let route =
+            |(path, channel): (&str, &str)| (path.into(), ChannelPattern::parse(channel).unwrap());
+        let mut state = AdminState {
             node: crate::ids::NodeId::random(),
             metrics: shards.clone(),
             backlog: Arc::new(NodeBacklog::new(&[], 2)),
@@ -39,6 +55,12 @@ impl Port {
             draining: Arc::clone(&draining),
             config_json: Arc::new(Mutex::new(r#"{"redis":"redis://:***@h"}"#.to_owned())),
             needs_canary: true,
+            hosts: vec!["gate.example".to_owned()],
+            publishing: Publishing {
+                routes: TOPICS.map(route).into(),
+                port: Some(broker.worker_port()),
+                message_bytes: message_bytes.clone(),
+            },
             embedded: Some(Arc::default()),
             on_drain: Box::new({
                 let drains = Arc::clone(&drains);
@@ -47,8 +69,9 @@ impl Port {
                 }
             }),
         };
+        change(&mut state);
         let admin = start_bounded(LOOPBACK, state, bounds).unwrap();
-        Self { admin, shards, draining, drains }
+        Self { admin, broker, message_bytes, shards, draining, drains }
     }
 
     fn connect(&self) -> TcpStream {
@@ -58,12 +81,16 @@ impl Port {
     }
 
     fn ask(&self, method: &str, path: &str, headers: &str) -> Answer {
+        self.ask_as("localhost", method, path, headers, b"")
+    }
+
+    fn ask_as(&self, host: &str, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut stream = self.connect();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n{headers}\r\n"
-        )
-        .unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n"
+        );
+        // What is refused by its head is not read to its end.
+        let _ = stream.write_all(&[head.as_bytes(), body].concat());
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").expect("a head");
@@ -205,13 +232,41 @@ fn drain_does_nothing_while_draining() {
 #[test]
 fn another_sites_page_cannot_drain() {
     let port = Port::start(Bounds::DEFAULT);
-    for origin in ["https://evil.example", "null", "http://admin:1"] {
+    for origin in ["https://evil.example", "null", "http://localhost:1"] {
         let answer = port.ask("POST", "/drain", &format!("Origin: {origin}\r\n"));
         assert_eq!(answer.status, 403, "{origin}");
     }
     assert_eq!(port.drains.load(Relaxed), 0);
-    assert_eq!(port.ask("POST", "/drain", "Origin: http://admin\r\n").status, 202);
+    assert_eq!(port.ask("POST", "/drain", "Origin: http://localhost\r\n").status, 202);
     assert_eq!(port.drains.load(Relaxed), 1);
+    port.admin.stop();
+}
+
+/// A site whose name was made to lead here is its own origin to the browser.
+#[test]
+fn a_name_that_leads_here_is_not_enough_to_drain() {
+    let port = Port::start(Bounds::DEFAULT);
+    let drain =
+        |host: &str, headers: &str| port.ask_as(host, "POST", "/drain", headers, b"").status;
+    for host in [
+        "evil.example",
+        "evil.example:9090",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "",
+    ] {
+        let headers = format!("Origin: http://{host}\r\n");
+        assert_eq!((drain(host, &headers), drain(host, "")), (403, 403), "{host}");
+        assert_eq!(port.ask_as(host, "GET", "/healthz", "", b"").status, 200, "reading is free");
+    }
+    assert_eq!(drain("localhost", "Host: evil.example\r\n"), 403, "two hosts are none");
+    let refusal = port.ask_as("evil.example", "POST", "/drain", "", b"").json();
+    assert_eq!(refusal["code"], "host");
+    assert!(refusal["error"].as_str().unwrap().contains("admin_hosts"), "{refusal}");
+    assert_eq!(port.drains.load(Relaxed), 0);
+    for host in ["127.0.0.1:9090", "[::1]:9090", "10.1.2.3", "LocalHost:1", "Gate.example:9090"] {
+        assert_eq!(drain(host, &format!("Origin: http://{host}\r\n")), 202, "{host}");
+    }
     port.admin.stop();
 }
 
@@ -267,7 +322,11 @@ fn a_kept_connection_may_ask_for_longer_than_one_deadline() {
 fn a_request_past_its_bound_ends_the_connection() {
     let port = Port::start(Bounds { request_bytes: 1_000, ..Bounds::DEFAULT });
     let mut stream = port.connect();
-    let _ = write!(stream, "POST /drain HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1_000));
+    let _ = write!(
+        stream,
+        "POST /drain HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n",
+        "x".repeat(1_000)
+    );
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);
     assert_eq!(port.drains.load(Relaxed), 0);
@@ -300,6 +359,8 @@ fn a_taken_port_is_told_with_its_fix() {
         draining: Arc::default(),
         config_json: Arc::default(),
         needs_canary: false,
+        hosts: Vec::new(),
+        publishing: Publishing { routes: Vec::new(), port: None, message_bytes: Arc::default() },
         embedded: None,
         on_drain: Box::new(|| {}),
     };

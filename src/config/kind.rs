@@ -51,6 +51,8 @@ pub enum Kind<T: 'static> {
     Ratio(Store<T, f64>),
     /// Origins, or `any`.
     Origins(Store<T, Vec<String>>),
+    /// Names of hosts, or `none`.
+    Hosts(Store<T, Vec<String>>),
     /// The path of a route.
     Path(Store<T, String>),
     /// The path of a route, or `off`.
@@ -112,7 +114,10 @@ impl<T> Kind<T> {
                 value::ratio(raw).map(|v| shown_then(v.to_string(), store, target, v))
             }
             Self::Origins(store) => {
-                web::origins(raw).map(|v| shown_then(or_any(&v), store, target, v))
+                web::origins(raw).map(|v| shown_then(joined_or(&v, "any"), store, target, v))
+            }
+            Self::Hosts(store) => {
+                web::hosts(raw).map(|v| shown_then(joined_or(&v, "none"), store, target, v))
             }
             Self::Path(store) => web::path(raw).map(|v| shown_then(v.clone(), store, target, v)),
             Self::OptionalPath(store) => value::unless(raw, "off", web::path)
@@ -144,6 +149,7 @@ impl<T> Kind<T> {
             Self::Switch(_) => "true|false",
             Self::Ratio(_) => "RATIO",
             Self::Origins(_) => "LIST|any",
+            Self::Hosts(_) => "LIST|none",
             Self::Path(_) => "PATH",
             Self::OptionalPath(_) => "PATH|off",
             Self::Text(..) => "TEXT",
@@ -177,6 +183,7 @@ impl<T> Kind<T> {
             Self::Switch(_) => "true or false".into(),
             Self::Ratio(_) => "a number from 0 to 1".into(),
             Self::Origins(_) => "origins SCHEME://HOST[:PORT] joined by commas, or any".into(),
+            Self::Hosts(_) => "names of this host joined by commas, or none".into(),
             Self::Path(_) => "a path from /".into(),
             Self::OptionalPath(_) => "a path from /, or off".into(),
             Self::Text(range, _) => span("a text, in bytes", range, |n| n.to_string()),
@@ -197,8 +204,8 @@ fn or<V: ToString>(value: &Option<V>, nothing: &str) -> String {
     value.as_ref().map_or_else(|| nothing.to_owned(), V::to_string)
 }
 
-fn or_any(origins: &[String]) -> String {
-    if origins.is_empty() { "any".to_owned() } else { origins.join(",") }
+fn joined_or(texts: &[String], nothing: &str) -> String {
+    if texts.is_empty() { nothing.to_owned() } else { texts.join(",") }
 }
 
 fn span(what: &str, range: &Range, show: impl Fn(u64) -> String) -> String {

@@ -51,6 +51,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The admin port; `None` where there is none.
     pub admin: Option<SocketAddr>,
+    /// Names of this host, in lower case, by which requests to the admin port may change
+    /// something; its addresses and `localhost` always may.
+    pub admin_hosts: Vec<String>,
     /// One shard each; in order, never empty.
     pub cores: Vec<usize>,
     /// `None`: the embedded broker.
@@ -261,6 +264,7 @@ impl Config {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             admin: None,
+            admin_hosts: Vec::new(),
             cores: Vec::new(),
             redis: None,
             log_level: log::LevelFilter::Off,

@@ -28,6 +28,13 @@ pub const SETTINGS: &[Setting<Config>] = &[
         "Address of the admin port (health, readiness, metrics)",
     ),
     restart(
+        "admin_hosts",
+        "admin-hosts",
+        Kind::Hosts(|c, v| c.admin_hosts = v),
+        "none",
+        "Names by which requests may drain and publish over the admin port, beside its address",
+    ),
+    restart(
         "cores",
         "cores",
         Kind::Cores(|c, v| c.cores = v),

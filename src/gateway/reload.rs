@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -22,6 +25,7 @@ pub struct Reloader {
     wakers: Vec<Waker>,
     places: Arc<Places>,
     config_json: Arc<Mutex<String>>,
+    message_bytes: Arc<AtomicUsize>,
 }
 
 /// Not every shard has taken the new settings: the gateway is ending, or a shard hangs.
@@ -47,6 +51,7 @@ impl Gateway {
             wakers: self.wakers.clone(),
             places: self.places.clone(),
             config_json: self.config_json.clone(),
+            message_bytes: self.message_bytes.clone(),
         }
     }
 }
@@ -62,6 +67,7 @@ impl Reloader {
         let until = Instant::now() + Duration::from_millis(RELOAD_MS);
         let (done, taken) = bounded(self.shards.len());
         self.places.set_limit(config.limits.connections);
+        self.message_bytes.store(config.limits.message_bytes, Relaxed);
         for (index, (shard, waker)) in self.shards.iter().zip(&self.wakers).enumerate() {
             let reload = Reload {
                 options: shares::options(config),

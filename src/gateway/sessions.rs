@@ -15,6 +15,7 @@ pub(super) fn routes(config: &Config) -> Vec<SessionRoute> {
         Some(SessionRoute {
             tag: RouteTag::new(index).expect("as many tags as routes are allowed"),
             path: route.path.as_str().into(),
+            channel: topics.channel.clone(),
             settings: SessionSettings {
                 ttl_ms: topics.session_ttl_ms,
                 per_user: topics.sessions_per_user,

@@ -17,11 +17,13 @@ impl Shard {
     pub(super) fn carry_out(&mut self) -> bool {
         let mut any = false;
         loop {
-            self.tell_left();
-            self.tell_drained();
+            // First, for what it closes has left.
             any |= self.carry_out_sessions();
+            self.tell_drained();
+            self.tell_left();
             any |= self.carry_out_topics();
-            if self.actions.is_empty() && self.broker_events.is_empty() {
+            let has_more = !self.actions.is_empty() || !self.session_actions.is_empty();
+            if !has_more && self.broker_events.is_empty() {
                 return any;
             }
             any = true;

@@ -307,3 +307,6 @@ impl Shard {
         Next::Nothing
     }
 }
+
+#[cfg(test)]
+mod tests;

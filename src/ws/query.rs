@@ -14,8 +14,8 @@ pub fn query_value<'q>(query: &'q str, name: &str) -> Option<Cow<'q, str>> {
     Some(Cow::Owned(String::from_utf8_lossy(&decoded).into_owned()))
 }
 
-/// A `%` without two digits behind it stands for itself.
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
+/// The bytes that `text` stands for. A `%` without two digits behind it stands for itself.
+pub fn percent_decoded(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, after)) = rest.split_first() {

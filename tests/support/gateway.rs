@@ -119,6 +119,9 @@ impl TestGateway {
             ("subscriptions", self.sum(|m| m.broker.subscriptions.get()) - self.kept_channels),
             ("topics", self.sum(|m| m.topics.topics.get())),
             ("topic subscriptions", self.sum(|m| m.topics.subscriptions.get())),
+            ("topic sessions that wait", self.sum(|m| m.topic_sessions.waiting.get())),
+            ("topic sessions in use", self.sum(|m| m.topic_sessions.connected.get())),
+            ("bytes of topic sessions", self.sum(|m| m.topic_sessions.bytes.get())),
             ("pending bytes", self.sum(|m| m.broker.pending_bytes.get())),
         ];
         things.into_iter().filter(|(_, count)| *count > 0).collect()

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod crowd;
 pub mod gateway;
+pub mod http;
 pub mod log;
 pub mod process;
 pub mod raw;

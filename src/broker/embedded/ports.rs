@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
 use super::{
     client::{Shared, message_bytes},
     core::ClientId,
-    thread::Request,
+    thread::{Request, Told},
 };
 use crate::{
     broker::{Command, Error, Event},
@@ -233,7 +233,21 @@ impl WorkerPort {
     /// Hands `payload` to whoever is subscribed to `channel`; nothing where nobody is, or
     /// where the broker has stopped.
     pub fn publish(&self, channel: &str, payload: Vec<u8>) {
-        let _ = self.requests.send(Request::Publish { channel: channel.into(), payload });
+        let _ =
+            self.requests.send(Request::Publish { channel: channel.into(), payload, told: None });
+    }
+
+    /// Likewise, without waiting: where the broker's lane is full, the payload comes back.
+    ///
+    /// # Errors
+    /// The payload, which was not published.
+    pub fn try_publish(&self, channel: &str, payload: Vec<u8>, told: Told) -> Result<(), Vec<u8>> {
+        let publish = Request::Publish { channel: channel.into(), payload, told: Some(told) };
+        match self.requests.try_send(publish) {
+            Err(TrySendError::Full(Request::Publish { payload, .. })) => Err(payload),
+            // Where the broker has stopped, `told` is dropped with the rest.
+            _ => Ok(()),
+        }
     }
 
     /// Appends to the list `key`, which then lives for `ttl`. Where the lists are full the

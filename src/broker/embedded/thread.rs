@@ -53,13 +53,17 @@ pub struct EmbeddedCounts {
     pub messages_dropped: AtomicU64,
 }
 
+/// Hears to how many shards a message was handed. Called by the broker's thread; must not
+/// block. Dropped uncalled where that has stopped.
+pub type Told = Box<dyn FnOnce(usize) + Send>;
+
 /// What the thread is asked for.
 pub(super) enum Request {
     Attach { wake: Wake, events: Sender<Event>, shared: Arc<Shared>, reply: Sender<ClientId> },
     Detach(ClientId),
     Execute(ClientId, Command),
     Pop { key: Arc<str>, timeout: Duration, reply: Sender<Option<Vec<u8>>> },
-    Publish { channel: Arc<str>, payload: Vec<u8> },
+    Publish { channel: Arc<str>, payload: Vec<u8>, told: Option<Told> },
     Append { key: Arc<str>, value: Vec<u8>, ttl: Duration },
     Depth { key: Arc<str>, reply: Sender<usize> },
     Stop,
@@ -228,8 +232,9 @@ impl Actor {
                 self.waiting.entry(key.clone()).or_default().push_back(waiter);
                 self.serve(&key, now_ms);
             }
-            Request::Publish { channel, payload } => {
-                self.core.publish(&channel, payload, &mut self.out);
+            Request::Publish { channel, payload, told } => {
+                let subscribers = self.core.publish(&channel, payload, &mut self.out);
+                told.into_iter().for_each(|told| told(subscribers));
             }
             Request::Append { key, value, ttl } => {
                 let ttl_ms = ttl.as_millis() as u64;

@@ -102,6 +102,7 @@ fn other_value(key: &str) -> &'static str {
         "redis" => "redis://h/1",
         "echo" => "/e",
         "origins" => "https://a",
+        "admin_hosts" => "gate.example",
         "limits.message_bytes" | "limits.outbox_bytes" => "8KiB",
         "limits.broker_pending_bytes" | "limits.held_bytes" => "32MiB",
         "ring.receive_buffer_bytes" => "4KiB",
@@ -235,7 +236,7 @@ fn the_sample_file_names_every_setting_with_its_default() {
 fn values_are_read_in_all_their_forms() {
     let config = Case::new()
         .file(
-            "cores = [1, 0]\norigins = [\"https://A.example:8443\", \"http://b\"]\n\
+            "cores = [1, 0]\nadmin_hosts = \"Gate, a.example\"\norigins = [\"https://A.example:8443\", \"http://b\"]\n\
              limits = { message_bytes = 1_000_000, connections = \"5_000\", outbox_bytes = 0x10000 }\n\
              heartbeat.ping = \"1m\"\nheartbeat.idle = \"2 min\"\nring.spin = 0",
         )
@@ -245,6 +246,7 @@ fn values_are_read_in_all_their_forms() {
         .config;
     assert_eq!(config.cores, [0, 1]);
     assert_eq!(config.origins, ["https://a.example:8443", "http://b"]);
+    assert_eq!(config.admin_hosts, ["gate", "a.example"]);
     let limits = &config.limits;
     assert_eq!(
         (limits.message_bytes, limits.connections, limits.outbox_bytes),

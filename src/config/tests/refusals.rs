@@ -77,6 +77,10 @@ fn values_of_the_wrong_kind_name_option_value_limit_and_fix() {
     assert_all(&file("cores = \"99999999999-1\""), &["core numbers"]);
     assert_all(&file("origins = [\"https://a/b\"]"), &["https://a/b", "without a path"]);
     assert_all(&Case::new().flag("origins", "*").error(), &["--origins", "any"]);
+    for bad in ["http://a", "a:80", "a..b", "", "a,,b", "*"] {
+        let error = Case::new().flag("admin-hosts", bad).error();
+        assert_all(&error, &["--admin-hosts", "without scheme and port", "\"none\""]);
+    }
 
     let flag = |name, text: &str| Case::new().flag(name, text).error();
     assert_all(&flag("connections", "0"), &["--connections", "\"0\"", "1 or more"]);

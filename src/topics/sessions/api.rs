@@ -1,13 +1,14 @@
 //! ▢ The requests about sessions as clients write them, and the answers as they read them
 //! (contract, topics route: REST).
 
-use std::{borrow::Cow, collections::HashSet, net::IpAddr, sync::Arc};
+use std::{collections::HashSet, net::IpAddr, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{
-    Question, Refusal, Refused, Reply, SessionId, SessionRoute, Start, Topic, UserId, UserKey, Wish,
+    Question, Refusal, Refused, Reply, SessionId, SessionRoute, Start, Topic, UserId, UserKey,
+    Wish, is_reserved,
 };
 use crate::{
     http::Answer,
@@ -100,7 +101,7 @@ impl<'s> Api<'s> {
             None => UserKey::from_address(from),
         };
         let start = Start {
-            topics: parse_topics(&topics, route.settings.topics_max)?,
+            topics: parse_topics(&topics, route)?,
             conflate_ms: conflate_ms.map(parse_conflate_ms).transpose()?,
         };
         let path = route.path.clone();
@@ -215,7 +216,8 @@ fn parse(body: &[u8]) -> Result<Body, Refusal> {
 }
 
 /// Each once, in the order of their first naming.
-fn parse_topics(names: &[String], topics_max: usize) -> Result<Vec<Topic>, Refusal> {
+fn parse_topics(names: &[String], route: &SessionRoute) -> Result<Vec<Topic>, Refusal> {
+    let topics_max = route.settings.topics_max;
     if names.is_empty() {
         return Err(Refusal::bad_request("topics must name at least one topic"));
     }
@@ -226,8 +228,12 @@ fn parse_topics(names: &[String], topics_max: usize) -> Result<Vec<Topic>, Refus
     let mut seen = HashSet::new();
     let new = names.iter().filter(|name| seen.insert(name.as_str()));
     let topic = |name: &String| {
-        let refusal = |error| Refusal::new(Refused::BadTopic, Cow::Owned(format!("{error}")));
-        Topic::parse(name).map_err(refusal)
+        let refusal = |message: String| Refusal::new(Refused::BadTopic, message);
+        let topic = Topic::parse(name).map_err(|error| refusal(error.to_string()))?;
+        if is_reserved(&route.channel.channel_of(&topic)) {
+            return Err(refusal("The channel of this topic is reserved for results".to_owned()));
+        }
+        Ok(topic)
     };
     new.map(topic).collect()
 }

@@ -34,7 +34,7 @@ pub use self::{
     refused::{Refusal, Refused},
     user::{UserId, UserKey},
 };
-use super::Topic;
+use super::{ChannelPattern, Topic, is_reserved};
 use crate::{
     ids::{ShardId, SocketId},
     metrics::ShardMetrics,
@@ -58,6 +58,8 @@ pub struct SessionRoute {
     pub tag: RouteTag,
     /// Where its WebSockets are.
     pub path: Arc<str>,
+    /// Where its topics are published.
+    pub channel: ChannelPattern,
     /// Its bounds.
     pub settings: SessionSettings,
     /// Places for sessions that wait, the same for every shard.
