@@ -40,6 +40,9 @@ struct Options {
     /// Sockets that are registered with the ring
     #[arg(long, default_value_t = RingOptions::default().registered_sockets)]
     registered: u32,
+    /// Receive buffers, which bound the reads in flight
+    #[arg(long, default_value_t = RingOptions::default().receive_buffers)]
+    receive_buffers: usize,
     /// Copies what is published into each receiver's own buffer
     #[arg(long)]
     copy: bool,
@@ -74,8 +77,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some(listener) = &publish_listener {
         listener.set_nonblocking(true)?;
     }
-    let ring_options =
-        RingOptions { registered_sockets: options.registered, ..RingOptions::default() };
+    let ring_options = RingOptions {
+        registered_sockets: options.registered,
+        receive_buffers: options.receive_buffers,
+        ..RingOptions::default()
+    };
     let mut ring = Ring::new(&ring_options, Arc::new(ShardMetrics::default()))?;
     ring.listen(listener.into())?;
     let (connections, dirty) = (Vec::new(), Vec::new());

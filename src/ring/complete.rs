@@ -2,15 +2,14 @@
 
 use std::{io, os::fd::OwnedFd};
 
-use bytes::{Buf, Bytes};
 use io_uring::cqueue;
 
 use super::{
-    Errno, Event, Pieces, Received, Ring, Spare,
-    buffers::Buffer,
-    gather::Message,
-    operation::{Operation, Tag},
+    Errno, Event, Ring,
+    buffers::BufferIndex,
+    operation::{Tag, WriteOperation},
     sockets::Flags,
+    submit::Descriptor,
 };
 use crate::ids::SocketId;
 
@@ -22,7 +21,10 @@ impl Ring {
     ) -> io::Result<()> {
         let (result, flags) = (completion.result(), completion.flags());
         match Tag::decode(completion.user_data()) {
-            Some(Tag::Operation(index)) => self.complete_operation(index, result, flags, events),
+            Some(Tag::Read { slot, buffer }) => {
+                self.complete_read(slot, buffer, result, flags, events);
+            }
+            Some(Tag::Write(index)) => self.complete_write(index, result, events),
             Some(Tag::Poll(id)) => self.complete_poll(id, result, cqueue::more(flags), events),
             Some(Tag::Accept) => self.complete_accept(result, cqueue::more(flags), events)?,
             Some(Tag::Tick) => {
@@ -66,33 +68,16 @@ impl Ring {
         self.read_if_readable(id);
     }
 
-    fn complete_operation(&mut self, index: u32, result: i32, flags: u32, events: &mut Vec<Event>) {
-        match self.operations.try_remove(index as usize) {
-            Some(Operation::Read { socket, buffer }) => {
-                self.complete_read(socket, buffer, result, flags, events);
-            }
-            Some(Operation::Write { socket, buffer, sent }) => {
-                self.complete_write(socket, buffer, sent, result, events);
-            }
-            Some(Operation::WriteShared { socket, rest }) => {
-                self.complete_shared(socket, rest, result, events);
-            }
-            Some(Operation::WriteGathered { socket, pieces, message }) => {
-                self.complete_gathered(socket, pieces, message, result, events);
-            }
-            None => debug_assert!(false, "an operation answered twice"),
-        }
-    }
-
     fn complete_read(
         &mut self,
-        id: SocketId,
-        buffer: Buffer,
+        slot: u32,
+        buffer: BufferIndex,
         result: i32,
         flags: u32,
         events: &mut Vec<Event>,
     ) {
-        let Some(slot) = self.sockets.get_mut(id) else {
+        let Some((id, slot)) = self.sockets.at_mut(slot) else {
+            debug_assert!(false, "a read of a socket that is gone");
             return self.buffers.give_back(buffer);
         };
         let closing = slot.flags.has(Flags::CLOSING);
@@ -100,11 +85,11 @@ impl Ring {
             && !closing
         {
             // Unix sockets do not tell before Linux 6.17; a full buffer may have been too small.
-            if cqueue::sock_nonempty(flags) || len == buffer.len() {
+            if cqueue::sock_nonempty(flags) || self.buffers.is_full(len) {
                 slot.flags.set(Flags::READABLE);
             }
             // The read lasts until the buffer comes back: the shard may pause the socket first.
-            events.push(Event::Received(id, Received { buffer, len }));
+            events.push(Event::Received(id, self.buffers.fill(buffer, len)));
             return;
         }
         slot.flags.clear(Flags::READ);
@@ -125,88 +110,37 @@ impl Ring {
         }
     }
 
-    fn complete_write(
-        &mut self,
-        id: SocketId,
-        mut buffer: Vec<u8>,
-        sent: usize,
-        result: i32,
-        events: &mut Vec<Event>,
-    ) {
-        let Some(len) = self.written(id, result, sent == buffer.len(), events) else { return };
-        if sent + len < buffer.len() {
-            // A short write: the rest goes on.
-            return self.write(id, buffer, sent + len);
-        }
-        buffer.clear();
-        self.tell_sent(id, Spare::Buffer(buffer), events);
-    }
-
-    fn complete_shared(
-        &mut self,
-        id: SocketId,
-        mut rest: Bytes,
-        result: i32,
-        events: &mut Vec<Event>,
-    ) {
-        let Some(len) = self.written(id, result, rest.is_empty(), events) else { return };
-        if len < rest.len() {
-            rest.advance(len);
-            return self.write_shared(id, rest);
-        }
-        self.tell_sent(id, Spare::None, events);
-    }
-
-    fn complete_gathered(
-        &mut self,
-        id: SocketId,
-        mut pieces: Box<Pieces>,
-        mut message: Box<Message>,
-        result: i32,
-        events: &mut Vec<Event>,
-    ) {
-        let Some(len) = self.written(id, result, pieces.is_empty(), events) else {
-            return self.messages.give_back(message);
+    fn complete_write(&mut self, index: u32, result: i32, events: &mut Vec<Event>) {
+        let Some(write) = self.writes.try_remove(index as usize) else {
+            debug_assert!(false, "a write answered twice");
+            return;
         };
-        if !message.advance(&pieces, len) {
-            return self.write_gathered(id, pieces, message);
-        }
-        self.messages.give_back(message);
-        pieces.clear();
-        self.tell_sent(id, Spare::Pieces(pieces), events);
-    }
-
-    /// How many bytes a write has written; none where it was interrupted and goes on as it
-    /// was. `None`: nothing goes on.
-    fn written(
-        &mut self,
-        id: SocketId,
-        result: i32,
-        was_empty: bool,
-        events: &mut Vec<Event>,
-    ) -> Option<usize> {
-        let slot = self.sockets.get_mut(id)?;
+        let WriteOperation { socket: id, mut bytes } = write;
+        let Some(slot) = self.sockets.get_mut(id) else { return };
         if slot.flags.has(Flags::CLOSING) {
             slot.flags.clear(Flags::WRITE);
-            self.free_if_joined(id);
-            return None;
+            bytes.into_spare(&mut self.messages);
+            return self.free_if_joined(id);
         }
-        let errno = match usize::try_from(result) {
-            Ok(0) if !was_empty => libc::EPIPE,
-            Ok(len) => return Some(len),
-            Err(_) if result == -libc::EINTR => return Some(0),
-            Err(_) => -result,
+        let written = match usize::try_from(result) {
+            Ok(0) if !bytes.is_empty() => Err(libc::EPIPE),
+            Ok(len) => Ok(len),
+            Err(_) if result == -libc::EINTR => Ok(0),
+            Err(_) => Err(-result),
         };
-        slot.flags.clear(Flags::WRITE);
-        events.push(Event::Failed(id, Errno(errno)));
-        None
-    }
-
-    fn tell_sent(&mut self, id: SocketId, spare: Spare, events: &mut Vec<Event>) {
-        if let Some(slot) = self.sockets.get_mut(id) {
-            slot.flags.clear(Flags::WRITE);
-            events.push(Event::Sent(id, spare));
+        if let Ok(len) = written
+            && !bytes.advance(len)
+        {
+            // A short write: the rest goes on.
+            let descriptor = Descriptor::of(slot, id, self.registered);
+            return self.write(id, descriptor, bytes);
         }
+        slot.flags.clear(Flags::WRITE);
+        let spare = bytes.into_spare(&mut self.messages);
+        events.push(match written {
+            Ok(_) => Event::Sent(id, spare),
+            Err(errno) => Event::Failed(id, Errno(errno)),
+        });
     }
 
     fn complete_accept(

@@ -42,7 +42,7 @@ use std::{
     time::Duration,
 };
 
-use io_uring::{IoUring, cqueue, opcode, types};
+use io_uring::{IoUring, opcode, types};
 use rustix::process::{Resource, getrlimit};
 use slab::Slab;
 use socket2::SockRef;
@@ -50,8 +50,9 @@ use socket2::SockRef;
 use self::{
     buffers::Buffers,
     gather::Messages,
-    operation::{Operation, Tag},
+    operation::{Tag, WriteBytes, WriteOperation},
     sockets::{Flags, Sockets},
+    submit::Descriptor,
     timer::Timer,
 };
 pub use self::{
@@ -100,7 +101,7 @@ pub struct Ring {
     /// Slots below this are registered while they carry a socket.
     registered: u32,
     buffers: Buffers,
-    operations: Slab<Operation>,
+    writes: Slab<WriteOperation>,
     messages: Messages,
     /// Readable sockets that wait for a buffer, oldest first.
     waiting: VecDeque<SocketId>,
@@ -109,7 +110,6 @@ pub struct Ring {
     timer: Timer,
     /// Sockets closed since the last turn; the next one tells of them first.
     freed: Vec<SocketId>,
-    completions: Vec<cqueue::Entry>,
     /// The last turn found something, so the kernel may hold more that it has not shown.
     more: bool,
     metrics: Arc<ShardMetrics>,
@@ -157,14 +157,13 @@ impl Ring {
             sockets: Sockets::default(),
             registered,
             buffers: Buffers::new(options.receive_buffers, options.receive_buffer_bytes),
-            operations: Slab::new(),
+            writes: Slab::new(),
             messages: Messages::default(),
             waiting: VecDeque::new(),
             listener: None,
             tick: Box::new(options.tick.into()),
             timer: Timer::default(),
             freed: Vec::new(),
-            completions: Vec::new(),
             more: true,
             metrics,
         };
@@ -240,30 +239,32 @@ impl Ring {
     /// one write per socket at a time.
     pub fn send(&mut self, id: SocketId, write: impl Into<Write>) -> Result<(), Write> {
         let write = write.into();
-        match self.sockets.get_mut(id) {
-            Some(slot) if !slot.flags.has(Flags::CLOSING) && !slot.flags.has(Flags::WRITE) => {
-                slot.flags.set(Flags::WRITE);
-            }
-            _ => return Err(write),
-        }
-        match write {
-            Write::Owned(buffer) => self.write(id, buffer, 0),
-            Write::Shared(bytes) => self.write_shared(id, bytes),
+        let Some(slot) = self.sockets.get_mut(id).filter(|slot| slot.flags.may_write()) else {
+            return Err(write);
+        };
+        slot.flags.set(Flags::WRITE);
+        let descriptor = Descriptor::of(slot, id, self.registered);
+        let bytes = match write {
+            Write::Owned(buffer) => WriteBytes::Owned { buffer, sent: 0 },
+            Write::Shared(bytes) => WriteBytes::Shared(bytes),
             Write::Gathered(pieces) => {
-                let message = self.messages.take();
-                self.write_gathered(id, pieces, message);
+                WriteBytes::Gathered { pieces, message: self.messages.take() }
             }
-        }
+        };
+        self.write(id, descriptor, bytes);
         Ok(())
     }
 
     /// Gives a receive buffer back, and reads the socket on if it has more.
     pub fn recycle(&mut self, id: SocketId, received: Received) {
-        self.buffers.give_back(received.buffer);
+        self.buffers.take_back(received);
         let Some(slot) = self.sockets.get_mut(id) else { return };
         slot.flags.clear(Flags::READ);
-        self.free_if_joined(id);
-        self.read_if_readable(id);
+        if slot.flags.has(Flags::CLOSING) {
+            self.free_if_joined(id);
+        } else if slot.flags.has(Flags::READABLE) {
+            self.read_if_readable(id);
+        }
     }
 
     /// Reads no more from the socket; TCP tells its peer.
@@ -320,14 +321,14 @@ impl Ring {
         if self.more || self.has_work() {
             self.enter()?;
         }
-        self.completions.extend(self.uring.completion());
-        self.more = !self.completions.is_empty();
-        self.metrics.ring.completions.add(self.completions.len() as u64);
-        let mut completions = std::mem::take(&mut self.completions);
-        for completion in completions.drain(..) {
+        // No more than are there now: what they lead to is for the next turn.
+        let count = self.uring.completion().len();
+        self.more = count > 0;
+        self.metrics.ring.completions.add(count as u64);
+        for _ in 0..count {
+            let Some(completion) = self.uring.completion().next() else { break };
             self.complete(&completion, events)?;
         }
-        self.completions = completions;
         Ok(events.len() - before)
     }
 
@@ -415,6 +416,7 @@ impl Drop for Ring {
     fn drop(&mut self) {
         // What the kernel may still write to or read from must outlive it. After `drain`
         // there is nothing.
-        std::mem::forget(std::mem::take(&mut self.operations));
+        std::mem::forget(std::mem::take(&mut self.writes));
+        self.buffers.abandon();
     }
 }

@@ -1,38 +1,83 @@
-//! What is in flight: the names of operations, and the buffers that they hold.
+//! What is in flight: the names of operations, and what writes hold.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
-use super::{buffers::Buffer, gather::Message, sockets::GENERATION_MASK, write::Pieces};
+use super::{
+    buffers::{BUFFER_INDEX_MAX, BufferIndex},
+    gather::{Message, Messages},
+    sockets::GENERATION_MASK,
+    write::{Pieces, Spare},
+};
 use crate::ids::SocketId;
 
-/// An operation that the kernel holds a buffer of. It owns the buffer until the kernel
-/// has answered, whatever becomes of the socket meanwhile.
-pub(super) enum Operation {
-    Read {
-        socket: SocketId,
-        buffer: Buffer,
-    },
-    Write {
-        socket: SocketId,
+/// A write that the kernel has the bytes of. It owns them until the kernel has answered,
+/// whatever becomes of the socket meanwhile.
+pub(super) struct WriteOperation {
+    pub socket: SocketId,
+    pub bytes: WriteBytes,
+}
+
+/// What is being written.
+pub(super) enum WriteBytes {
+    Owned {
         buffer: Vec<u8>,
         sent: usize,
     },
     /// Holds what has not been written.
-    WriteShared {
-        socket: SocketId,
-        rest: Bytes,
-    },
-    WriteGathered {
-        socket: SocketId,
+    Shared(Bytes),
+    Gathered {
         pieces: Box<Pieces>,
         message: Box<Message>,
     },
 }
 
+impl WriteBytes {
+    /// Whether there is nothing to be written, and never was.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Owned { buffer, .. } => buffer.is_empty(),
+            Self::Shared(rest) => rest.is_empty(),
+            Self::Gathered { pieces, .. } => pieces.is_empty(),
+        }
+    }
+
+    /// Notes that `len` more bytes are written. `true`: those were the last.
+    pub fn advance(&mut self, len: usize) -> bool {
+        match self {
+            Self::Owned { buffer, sent } => {
+                *sent += len;
+                *sent >= buffer.len()
+            }
+            Self::Shared(rest) => {
+                rest.advance(len.min(rest.len()));
+                rest.is_empty()
+            }
+            Self::Gathered { pieces, message } => message.advance(pieces, len),
+        }
+    }
+
+    /// What can be used again when it is over.
+    pub fn into_spare(self, messages: &mut Messages) -> Spare {
+        match self {
+            Self::Owned { mut buffer, .. } => {
+                buffer.clear();
+                Spare::Buffer(buffer)
+            }
+            Self::Shared(_) => Spare::None,
+            Self::Gathered { mut pieces, message } => {
+                messages.give_back(message);
+                pieces.clear();
+                Spare::Pieces(pieces)
+            }
+        }
+    }
+}
+
 /// What a completion is about: the 64 bits that travel with a submission.
 ///
-/// Top 8 bits: the kind. Below: 24 bits of generation and 32 of slot, or the index of an
-/// [`Operation`].
+/// Top 8 bits: the kind. Below: 24 bits of generation and 32 of slot; or 24 of a buffer and
+/// 32 of slot, which carries no other socket while a read is in flight; or the index of a
+/// [`WriteOperation`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Tag {
     Accept,
@@ -44,7 +89,11 @@ pub(super) enum Tag {
     /// The answer to a cancellation; what it cancelled answers for itself.
     CancelPoll(SocketId),
     CancelAccept,
-    Operation(u32),
+    Read {
+        slot: u32,
+        buffer: BufferIndex,
+    },
+    Write(u32),
 }
 
 const ACCEPT: u64 = 1 << 56;
@@ -52,7 +101,8 @@ const TICK: u64 = 2 << 56;
 const POLL: u64 = 3 << 56;
 const CANCEL_POLL: u64 = 4 << 56;
 const CANCEL_ACCEPT: u64 = 5 << 56;
-const OPERATION: u64 = 6 << 56;
+const READ: u64 = 6 << 56;
+const WRITE: u64 = 9 << 56;
 const TIMER: u64 = 7 << 56;
 const MOVE_TIMER: u64 = 8 << 56;
 const KIND_MASK: u64 = 0xff << 56;
@@ -67,7 +117,10 @@ impl Tag {
             Self::Poll(id) => POLL | socket_bits(id),
             Self::CancelPoll(id) => CANCEL_POLL | socket_bits(id),
             Self::CancelAccept => CANCEL_ACCEPT,
-            Self::Operation(index) => OPERATION | u64::from(index),
+            Self::Read { slot, buffer } => {
+                READ | u64::from(buffer.0 & BUFFER_INDEX_MAX) << 32 | u64::from(slot)
+            }
+            Self::Write(index) => WRITE | u64::from(index),
         }
     }
 
@@ -81,7 +134,11 @@ impl Tag {
             POLL => Some(Self::Poll(socket_of(bits))),
             CANCEL_POLL => Some(Self::CancelPoll(socket_of(bits))),
             CANCEL_ACCEPT => Some(Self::CancelAccept),
-            OPERATION => Some(Self::Operation(bits as u32)),
+            READ => {
+                let buffer = BufferIndex((bits >> 32) as u32 & BUFFER_INDEX_MAX);
+                Some(Self::Read { slot: bits as u32, buffer })
+            }
+            WRITE => Some(Self::Write(bits as u32)),
             _ => None,
         }
     }
@@ -103,10 +160,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tags_survive_the_kernel(slot: u32, generation in 0..=GENERATION_MASK, index: u32) {
+        fn tags_survive_the_kernel(slot: u32, generation in 0..=GENERATION_MASK, index: u32, buffer in 0..=BUFFER_INDEX_MAX) {
             let id = SocketId { slot, generation };
             for tag in [
-                Tag::Poll(id), Tag::CancelPoll(id), Tag::Operation(index),
+                Tag::Poll(id), Tag::CancelPoll(id), Tag::Write(index),
+                Tag::Read { slot, buffer: BufferIndex(buffer) },
                 Tag::Accept, Tag::CancelAccept, Tag::Tick, Tag::Timer, Tag::MoveTimer,
             ] {
                 prop_assert_eq!(Tag::decode(tag.encode()), Some(tag));

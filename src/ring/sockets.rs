@@ -50,6 +50,11 @@ impl Flags {
         self.has(Self::READABLE) && self.0 & against == 0
     }
 
+    /// Whether a write may be started: none is in flight, and it is not being closed.
+    pub fn may_write(self) -> bool {
+        self.0 & (Self::WRITE.0 | Self::CLOSING.0) == 0
+    }
+
     /// Whether every operation has been joined.
     pub fn at_rest(self) -> bool {
         self.0 & Self::IN_FLIGHT.0 == 0
@@ -104,6 +109,12 @@ impl Sockets {
     /// The slot of a live socket; `None` for a name whose socket is gone.
     pub fn get_mut(&mut self, id: SocketId) -> Option<&mut Slot> {
         self.slots.get_mut(id.slot).filter(|s| s.generation == id.generation && s.fd.is_some())
+    }
+
+    /// The socket that a slot carries now, and its name.
+    pub fn at_mut(&mut self, slot: u32) -> Option<(SocketId, &mut Slot)> {
+        let entry = self.slots.get_mut(slot).filter(|entry| entry.fd.is_some())?;
+        Some((SocketId { slot, generation: entry.generation }, entry))
     }
 
     /// Closes the descriptor; the slot's generation moves on. `true`: this was the name of a

@@ -6,24 +6,34 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use bytes::Bytes;
 use io_uring::{EnterFlags, opcode, squeue, types};
 use socket2::SockRef;
 
 use super::{
     Ring,
-    buffers::Buffer,
-    gather::Message,
-    operation::{Operation, Tag},
-    sockets::Flags,
-    write::Pieces,
+    buffers::BufferIndex,
+    operation::{Tag, WriteBytes, WriteOperation},
+    sockets::{Flags, Slot},
 };
 use crate::{ids::SocketId, limits};
 
-/// A descriptor's number, in the process's table or in the ring's own.
-struct Descriptor {
+/// What an operation names a socket by: its number in the process's table of descriptors, or
+/// in the ring's own.
+#[derive(Clone, Copy)]
+pub(super) struct Descriptor {
     fd: types::Fd,
     flags: squeue::Flags,
+}
+
+impl Descriptor {
+    /// Of the socket in `slot`, where those below `registered` are in the ring's own table.
+    pub fn of(slot: &Slot, id: SocketId, registered: u32) -> Self {
+        if id.slot < registered {
+            Self { fd: types::Fd(id.slot as i32), flags: squeue::Flags::FIXED_FILE }
+        } else {
+            Self { fd: types::Fd(slot.raw_fd()), flags: squeue::Flags::empty() }
+        }
+    }
 }
 
 impl Ring {
@@ -38,34 +48,21 @@ impl Ring {
         Ok(id)
     }
 
-    /// What operations on a socket name it by.
-    fn descriptor(&mut self, id: SocketId) -> Option<Descriptor> {
-        let is_registered = id.slot < self.registered;
-        let slot = self.sockets.get_mut(id)?;
-        Some(if is_registered {
-            Descriptor { fd: types::Fd(id.slot as i32), flags: squeue::Flags::FIXED_FILE }
-        } else {
-            Descriptor { fd: types::Fd(slot.raw_fd()), flags: squeue::Flags::empty() }
-        })
-    }
-
     /// Reads the socket if it wants it: at once, or when those before it have had a buffer.
     pub(super) fn read_if_readable(&mut self, id: SocketId) {
-        if !self.sockets.get_mut(id).is_some_and(|slot| slot.flags.wants_read()) {
+        let Some(slot) = self.sockets.get_mut(id).filter(|slot| slot.flags.wants_read()) else {
             return;
-        }
+        };
         // Whoever gives a buffer back may want it again at once; it goes behind the others.
-        let buffer = if self.waiting.is_empty() { self.buffers.lend() } else { None };
-        match buffer {
-            Some(buffer) => self.read(id, buffer),
-            None => {
-                if let Some(slot) = self.sockets.get_mut(id) {
-                    slot.flags.set(Flags::QUEUED);
-                }
-                self.waiting.push_back(id);
-                self.metrics.ring.buffer_waits.inc();
-            }
+        if self.waiting.is_empty()
+            && let Some(buffer) = self.buffers.lend()
+        {
+            let descriptor = slot.start_read(id, self.registered);
+            return self.read(id, descriptor, buffer);
         }
+        slot.flags.set(Flags::QUEUED);
+        self.waiting.push_back(id);
+        self.metrics.ring.buffer_waits.inc();
     }
 
     pub(super) fn lend_to_waiting(&mut self) {
@@ -79,65 +76,43 @@ impl Ring {
             slot.flags.clear(Flags::QUEUED);
             // It may have been paused or closed meanwhile.
             if slot.flags.wants_read() {
-                self.read(id, buffer);
+                let descriptor = slot.start_read(id, self.registered);
+                self.read(id, descriptor, buffer);
             } else {
                 self.buffers.give_back(buffer);
             }
         }
     }
 
-    pub(super) fn read(&mut self, id: SocketId, buffer: Buffer) {
-        let Some(slot) = self.sockets.get_mut(id) else { return };
-        slot.flags.clear(Flags::READABLE);
-        slot.flags.set(Flags::READ);
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
-        let index = self.operations.insert(Operation::Read { socket: id, buffer });
-        let Operation::Read { buffer, .. } = &mut self.operations[index] else { return };
-        let entry = opcode::Recv::new(fd, buffer.as_mut_ptr(), buffer.len() as u32)
+    fn read(&mut self, id: SocketId, descriptor: Descriptor, buffer: BufferIndex) {
+        let target = self.buffers.target(buffer);
+        let entry = opcode::Recv::new(descriptor.fd, target.as_mut_ptr(), target.len() as u32)
             .flags(libc::MSG_DONTWAIT)
             .build()
-            .flags(flags);
-        self.push_or_abort(entry, Tag::Operation(index as u32));
+            .flags(descriptor.flags);
+        self.push_or_abort(entry, Tag::Read { slot: id.slot, buffer });
     }
 
-    /// Starts, or goes on with, a write whose flag is set already.
-    pub(super) fn write(&mut self, id: SocketId, buffer: Vec<u8>, sent: usize) {
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
-        let index = self.operations.insert(Operation::Write { socket: id, buffer, sent });
-        let Operation::Write { buffer, .. } = &self.operations[index] else { return };
-        let entry = send(fd, &buffer[sent..]).flags(flags);
-        self.push_or_abort(entry, Tag::Operation(index as u32));
-    }
-
-    /// The same for bytes that others may send as well.
-    pub(super) fn write_shared(&mut self, id: SocketId, rest: Bytes) {
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
-        // Wherever the handle is, its bytes stay where they are.
-        let entry = send(fd, &rest).flags(flags);
-        let index = self.operations.insert(Operation::WriteShared { socket: id, rest });
-        self.push_or_abort(entry, Tag::Operation(index as u32));
-    }
-
-    /// The same for pieces, from where `message` stands.
-    pub(super) fn write_gathered(
-        &mut self,
-        id: SocketId,
-        pieces: Box<Pieces>,
-        mut message: Box<Message>,
-    ) {
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return };
-        let header = message.point_at(&pieces);
-        let entry =
-            opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32).build().flags(flags);
-        let operation = Operation::WriteGathered { socket: id, pieces, message };
-        let index = self.operations.insert(operation);
-        self.push_or_abort(entry, Tag::Operation(index as u32));
+    /// Starts, or goes on with, a write whose flag is set already. What is pointed to stays
+    /// where it is when its owner moves.
+    pub(super) fn write(&mut self, id: SocketId, descriptor: Descriptor, mut bytes: WriteBytes) {
+        let fd = descriptor.fd;
+        let entry = match &mut bytes {
+            WriteBytes::Owned { buffer, sent } => send(fd, &buffer[*sent..]),
+            WriteBytes::Shared(rest) => send(fd, rest),
+            WriteBytes::Gathered { pieces, message } => {
+                let header = message.point_at(pieces);
+                opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32).build()
+            }
+        };
+        let index = self.writes.insert(WriteOperation { socket: id, bytes });
+        self.push_or_abort(entry.flags(descriptor.flags), Tag::Write(index as u32));
     }
 
     pub(super) fn arm_poll(&mut self, id: SocketId) -> io::Result<()> {
         let Some(slot) = self.sockets.get_mut(id) else { return Ok(()) };
         slot.flags.set(Flags::POLL);
-        let Some(Descriptor { fd, flags }) = self.descriptor(id) else { return Ok(()) };
+        let Descriptor { fd, flags } = Descriptor::of(slot, id, self.registered);
         let entry = opcode::PollAdd::new(fd, (libc::POLLIN | libc::POLLRDHUP) as u32).multi(true);
         self.push(entry.build().flags(flags), Tag::Poll(id))
     }
@@ -206,28 +181,53 @@ impl Ring {
         }
     }
 
+    #[inline]
     pub(super) fn push(&mut self, entry: squeue::Entry, tag: Tag) -> io::Result<()> {
         let entry = entry.user_data(tag.encode());
-        for _ in 0..limits::SUBMIT_ATTEMPTS_MAX {
-            // SAFETY: descriptors stay open until their operations have been joined; read
-            // and write buffers, shared bytes, pieces and the boxed messages that point to
-            // them are owned by `operations` until then, and nothing changes them; the
-            // timespecs of tick and timer are boxed and live as long as the ring.
-            if unsafe { self.uring.submission().push(&entry) }.is_ok() {
+        if self.try_push(&entry) {
+            return Ok(());
+        }
+        self.push_when_full(&entry)
+    }
+
+    #[inline]
+    fn try_push(&mut self, entry: &squeue::Entry) -> bool {
+        // SAFETY: descriptors stay open until their operations have been joined; receive
+        // buffers stay in their pool until then; what writes point to, which is the bytes and
+        // for gathered ones the boxed message as well, is owned by `writes` until then and
+        // nothing changes it; the timespecs of tick and timer are boxed and live as long as
+        // the ring.
+        unsafe { self.uring.submission().push(entry) }.is_ok()
+    }
+
+    #[cold]
+    fn push_when_full(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        for _ in 1..limits::SUBMIT_ATTEMPTS_MAX {
+            self.enter()?;
+            if self.try_push(entry) {
                 return Ok(());
             }
-            self.enter()?;
         }
         Err(io::Error::other("the submission queue stays full"))
     }
 
     /// A push that must not fail: its buffer or its socket would never be joined. The
     /// kernel takes submissions unless it is out of memory for a hundred tries in a row.
+    #[inline]
     pub(super) fn push_or_abort(&mut self, entry: squeue::Entry, tag: Tag) {
         if let Err(error) = self.push(entry, tag) {
             log::error!("ring: {error}; ending, since nothing can be sent or received");
             std::process::abort();
         }
+    }
+}
+
+impl Slot {
+    /// Notes that a read is in flight, and says where.
+    fn start_read(&mut self, id: SocketId, registered: u32) -> Descriptor {
+        self.flags.clear(Flags::READABLE);
+        self.flags.set(Flags::READ);
+        Descriptor::of(self, id, registered)
     }
 }
 

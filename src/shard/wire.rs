@@ -12,7 +12,7 @@ use crate::{
     limits,
     metrics::ShardMetrics,
     outbox::Outbox,
-    ring::{Ring, Spare},
+    ring::{Ring, Spare, Write},
     wheel::Wheel,
     ws::{CloseCode, Opcode, write_close, write_close_answer, write_frame},
 };
@@ -174,21 +174,17 @@ impl Wire {
         for id in dirty.drain(..) {
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.dirty = false;
-                self.write(id);
+                let write = next_write(connection);
+                self.write(id, write);
             }
         }
         self.dirty = dirty;
     }
 
-    fn write(&mut self, id: SocketId) {
-        let Some(connection) = self.connections.get_mut(id) else { return };
-        if matches!(connection.phase, Phase::Terminated) {
-            return;
-        }
-        let Some(write) = connection.outbox.as_mut().and_then(|outbox| outbox.take_write()) else {
-            return;
-        };
-        if self.ring.send(id, write).is_err() {
+    fn write(&mut self, id: SocketId, write: Option<Write>) {
+        if let Some(write) = write
+            && self.ring.send(id, write).is_err()
+        {
             debug_assert!(false, "a write while another was in flight");
             self.terminate(id, CloseCode::Internal);
         }
@@ -200,28 +196,31 @@ impl Wire {
         let Some(outbox) = connection.outbox.as_mut() else { return };
         let before = outbox.bytes();
         outbox.written(spare);
-        let (after, lingering) = (outbox.bytes(), matches!(connection.phase, Phase::Lingering));
-        let is_drained = after < self.outbox_limit_bytes / 4;
-        if is_drained && std::mem::take(&mut connection.awaits_drain) {
-            self.drained.push(id);
-        }
+        let after = outbox.bytes();
         let written = (before - after) as u64;
         self.metrics.connections.outbox_bytes.sub(written);
         if !matches!(connection.phase, Phase::Broker) {
             self.metrics.connections.bytes_out.add(written);
         }
+        let is_drained = after < self.outbox_limit_bytes / 4;
+        if is_drained && std::mem::take(&mut connection.awaits_drain) {
+            self.drained.push(id);
+        }
+        let reads_again = is_drained && connection.is_paused_for(Pause::Outbox);
+        let finished = after == 0 && matches!(connection.phase, Phase::Lingering);
         if after > 0 {
-            self.write(id);
+            let write = next_write(connection);
+            self.write(id, write);
         } else if let Some(idle) = connection.outbox.take()
             && self.spare.len() < limits::SPARE_OUTBOXES
             && idle.is_small(limits::SPARE_OUTBOX_BYTES)
         {
             self.spare.push(idle);
         }
-        if is_drained {
+        if reads_again {
             self.resume(id, Pause::Outbox);
         }
-        if after == 0 && lingering {
+        if finished {
             self.ring.finish(id);
         }
     }
@@ -301,6 +300,14 @@ impl Wire {
         let unsent = connection.outbox.as_ref().map_or(0, |outbox| outbox.bytes());
         self.metrics.connections.outbox_bytes.sub(unsent as u64);
         Some(connection)
+    }
+}
+
+/// All that waits for a connection's socket, unless a write is in flight.
+fn next_write(connection: &mut Connection) -> Option<Write> {
+    match connection.phase {
+        Phase::Terminated => None,
+        _ => connection.outbox.as_mut()?.take_write(),
     }
 }
 

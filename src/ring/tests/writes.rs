@@ -100,7 +100,7 @@ proptest! {
         ring.finish(id);
         let came = reader.join().unwrap();
         prop_assert!(came == expected, "{} of {} bytes, or others", came.len(), expected.len());
-        prop_assert!(ring.operations.is_empty());
+        prop_assert!(ring.writes.is_empty());
         ring.drain(8).unwrap();
     }
 }
@@ -149,7 +149,7 @@ fn closing_joins_gathered_and_shared_writes() {
         }
         assert!(ring.send(id, vec![1]).is_err(), "the first write is in flight");
         assert_eq!(ring.drain(8).unwrap(), [id]);
-        assert!(ring.operations.is_empty());
+        assert!(ring.writes.is_empty());
     }
     assert!(shared.is_unique(), "the ring has let go of it");
 }
