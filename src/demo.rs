@@ -1,7 +1,11 @@
 //! The client of `ringgate demo`: streams a recording and prints what comes back.
 //!
 //! An ordinary client of the tasks route, on a socket, like any other: it shares nothing
-//! with the gateway but the process.
+//! with the gateway but the process. [`ticker`] publishes prices, [`topics`] subscribes to
+//! them.
+
+pub mod ticker;
+pub mod topics;
 
 use std::{
     collections::HashMap,

@@ -30,7 +30,7 @@
 //! | [`rt`] | the only file that names glommio |
 //! | [`cli`] | the commands |
 //! | [`bench`] | the load generator of `ringgate bench`, on the same ring |
-//! | [`demo`] | the client of `ringgate demo` |
+//! | [`demo`] | the clients of `ringgate demo`, and its ticker |
 //! | [`chunked`], [`clock`], [`ids`] ▢ | the few types that everything shares |
 
 pub mod admin;

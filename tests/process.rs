@@ -180,6 +180,33 @@ fn demo_once_prints_results_and_the_merged_text() {
     assert!(out.contains("complete: true"), "{out}");
     let merged = out.lines().find_map(|line| line.strip_prefix("merged: ")).expect("merged");
     assert!(merged.matches("dBFS").count() >= 15, "{merged}");
+    let (_, live) = out.split_once("\nlive from ws://127.0.0.1:").expect("the topics");
+    let ticks: Vec<&str> = live.lines().skip(1).collect();
+    assert!(ticks.len() >= 6, "{out}");
+    assert!(ticks.iter().all(|tick| tick.ends_with(" ms after it was published")), "{out}");
+}
+
+/// The demo that goes on says how to subscribe, in words that can be copied.
+#[test]
+fn demo_says_how_to_use_its_topics() {
+    // Its show on standard error, which is what the helper reads.
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 1>&2", env!("CARGO_BIN_EXE_ringgate")]);
+    command.args(["demo", "--no-ticker", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut process = Process::spawn(&mut command);
+    process.until("dashboard: ");
+    let said = process.said.join("\n");
+    assert!(!said.contains("live from") && !said.contains("curl"), "{said}");
+    let (_, rest) = said.split_once("topics: connect to ws://").expect("the route");
+    let mut words = rest.lines();
+    let address = words.next().and_then(|line| line.strip_suffix("/ws/topics and send"));
+    let address = address.expect("where").parse().expect("an address");
+    let mut client = Client::connect(address, "/ws/topics");
+    client.send(serde_json::from_str(words.next().expect("what")).expect("JSON"));
+    assert_eq!(client.receive(), json!({"op": "subscribed", "topics": ["AAPL", "AMZN"]}));
+    client.close();
+    process.signal("TERM");
+    assert_eq!(process.ended().0, Some(0), "{:#?}", process.said);
 }
 
 #[test]

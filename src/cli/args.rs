@@ -32,7 +32,7 @@ pub enum Command {
                       level change at once, and the log says what needs a restart."
     )]
     Serve(ServeArgs),
-    /// Run everything on this machine: broker, gateway, worker, and a client that streams audio
+    /// Run everything on this machine: broker, gateway, worker, ticker, and clients of both routes
     Demo(DemoArgs),
     /// Run a reference worker for a Redis queue
     Worker(WorkerArgs),

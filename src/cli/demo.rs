@@ -12,9 +12,14 @@ use log::LevelFilter;
 
 use super::{Error, flags::SettingFlags, reload::Reloading, serve};
 use crate::{
+    config::Config,
     config::Source,
-    demo::{self, Recording},
+    demo::{self, Recording, ticker::Ticker, topics},
+    gateway::Gateway,
 };
+
+/// Of the prices of the ticker: the same show every time.
+const TICKER_SEED: u64 = 20_260_101;
 
 /// Arguments of `ringgate demo`.
 #[derive(Args, Clone, Debug)]
@@ -28,6 +33,9 @@ pub struct DemoArgs {
     /// Exit after the stream instead of serving on
     #[arg(long)]
     pub once: bool,
+    /// Publish no prices on the topics route
+    #[arg(long)]
+    pub no_ticker: bool,
 }
 
 /// Runs the demo, and then the gateway until it is told to stop.
@@ -50,27 +58,79 @@ pub fn run(args: &DemoArgs) -> Result<(), Error> {
     })?;
     let signals = serve::signals()?;
     let gateway = serve::start(&mut effective)?;
+    let ticker = if args.no_ticker { None } else { ticker(&gateway, &effective.config)? };
+    let show = Show {
+        address: reachable(gateway.address()),
+        admin: gateway.admin_address().map(reachable),
+        tasks: route,
+        topics: effective.config.topics_routes().next().map(|(path, _)| path.to_owned()),
+        ticks: ticker.is_some(),
+    };
     let reloading = Reloading::new(args.settings.clone(), effective, gateway.reloader());
-    let (address, admin, ender) =
-        (reachable(gateway.address()), gateway.admin_address(), gateway.ender());
-    let once = args.once;
+    let (ender, once) = (gateway.ender(), args.once);
     let client = thread::spawn(move || {
         let mut out = io::stdout();
-        let streamed = demo::stream(address, &route, &recording, &mut out);
-        if once || streamed.is_err() {
+        let shown = show.run(&recording, &mut out);
+        if once || shown.is_err() {
             ender.drain();
         } else {
-            let _ = writeln!(out, "\nserving on ws://{address}{route}; Ctrl-C ends it");
-            if let Some(admin) = admin {
-                let _ = writeln!(out, "dashboard: http://{}/", reachable(admin));
-            }
+            let _ = show.say_what_is_served(&mut out);
         }
-        streamed
+        shown
     });
-    serve::wait(gateway, reloading, signals)?;
+    let served = serve::wait(gateway, reloading, signals);
+    drop(ticker);
+    served?;
     match client.join() {
-        Ok(streamed) => streamed.map_err(|error| Error::Failed(format!("demo: {error}"))),
+        Ok(shown) => shown.map_err(|error| Error::Failed(format!("demo: {error}"))),
         Err(_) => Err(Error::Failed("demo: its client panicked".into())),
+    }
+}
+
+/// Where there is a topics route that the embedded broker carries.
+fn ticker(gateway: &Gateway, config: &Config) -> Result<Option<Ticker>, Error> {
+    let (Some(port), Some((_, route))) = (gateway.worker_port(), config.topics_routes().next())
+    else {
+        return Ok(None);
+    };
+    let ticker = Ticker::start(port, route.channel.clone(), TICKER_SEED);
+    ticker.map(Some).map_err(|error| Error::Failed(format!("demo: {error}")))
+}
+
+/// What is to be seen, and where.
+struct Show {
+    address: SocketAddr,
+    admin: Option<SocketAddr>,
+    tasks: String,
+    topics: Option<String>,
+    /// Something is published there.
+    ticks: bool,
+}
+
+impl Show {
+    fn run(&self, recording: &Recording, out: &mut impl Write) -> io::Result<()> {
+        demo::stream(self.address, &self.tasks, recording, out)?;
+        match &self.topics {
+            Some(path) if self.ticks => topics::show(self.address, path, out),
+            _ => Ok(()),
+        }
+    }
+
+    fn say_what_is_served(&self, out: &mut impl Write) -> io::Result<()> {
+        let Self { address, tasks, .. } = self;
+        writeln!(out, "\nserving on ws://{address}{tasks}; Ctrl-C ends it")?;
+        if let Some(path) = &self.topics {
+            writeln!(out, "topics: connect to ws://{address}{path} and send")?;
+            writeln!(out, "  {}", topics::example())?;
+        }
+        if let Some(admin) = self.admin {
+            if self.ticks {
+                let data = "--data '{\"price\": 1}'";
+                writeln!(out, "publish: curl {data} http://{admin}/v1/topics/AAPL")?;
+            }
+            writeln!(out, "dashboard: http://{admin}/")?;
+        }
+        Ok(())
     }
 }
 

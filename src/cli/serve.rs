@@ -9,11 +9,7 @@ use signal_hook::{
 };
 
 use super::{Error, config::json, flags::SettingFlags, reload::Reloading};
-use crate::{
-    config::{Effective, Route, RouteKind},
-    gateway::Gateway,
-    host,
-};
+use crate::{config::Effective, gateway::Gateway, host};
 
 /// Arguments of `ringgate serve`.
 #[derive(Args, Clone, Debug)]
@@ -56,8 +52,7 @@ pub(super) fn start(effective: &mut Effective) -> Result<Gateway, Error> {
         .map_err(|error| Error::Failed(error.to_string()))?;
     log::info!("node: {}", gateway.node());
     log::info!("listening on {}, {} shards", gateway.address(), config.cores.len());
-    let served = |route: &&Route| !matches!(route.kind, RouteKind::Topics(_));
-    for route in config.routes.iter().filter(served) {
+    for route in &config.routes {
         log::info!("route: {} ({})", route.path, route.kind.name());
     }
     if let Some(admin) = gateway.admin_address() {
