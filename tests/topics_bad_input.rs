@@ -3,10 +3,13 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 use tungstenite::Message;
 
 use support::{
+    client::{masked, raw_close_code, raw_upgraded},
     gateway::TestGateway,
     redis::RedisServer,
     topics::{Publisher, TopicsClient, gateway},
@@ -84,9 +87,13 @@ fn names_that_are_no_topics_are_refused_with_the_whole_request() {
             assert_refused(&mut client, Message::text(message), "bad_topic");
         }
     }
-    // Bytes that are no UTF-8 end the connection before they are a name (RFC 6455, 1007).
     still_there(&mut client);
     nothing_is_left(&gateway, &redis, client);
+    // Bytes that are no UTF-8 are no text message (RFC 6455 section 8.1).
+    let mut raw = raw_upgraded(gateway.address, "/ws/topics");
+    raw.write_all(&masked(0x81, b"{\"op\":\"subscribe\",\"topics\":[\"\xff\"]}")).unwrap();
+    assert_eq!(raw_close_code(raw), Some(1007));
+    gateway.until_quiet();
 }
 
 #[test]

@@ -116,7 +116,7 @@ impl Shard {
             peers.inbox.extend(peers.collected.drain(..));
         }
         let any = !self.peers.inbox.is_empty();
-        let mut room_bytes = self.options.outbox_limit_bytes / 4;
+        let mut room_bytes = (self.options.outbox_limit_bytes / 4).max(1);
         while room_bytes > 0
             && let Some(message) = self.peers.inbox.pop_front()
         {

@@ -17,15 +17,15 @@ fn client(shard: usize, slot: u32) -> Client {
     (shard, SocketId { slot, generation: 0 })
 }
 
-/// Two shards, a client on each, and a topic whose home is shard 0.
+/// Three shards, a client on two of them, and a topic whose home is shard 0.
 fn world(config: TopicsConfig) -> (World, Client, Client, &'static str) {
-    let mut world = World::new(2, config);
+    let mut world = World::new(3, config);
     let (here, there) = (client(0, 0), client(1, 0));
     world.open(here, ROOM);
     world.open(there, ROOM);
-    (0..2).for_each(|shard| assert!(world.hear_broker(shard), "up"));
+    (0..3).for_each(|shard| assert!(world.hear_broker(shard), "up"));
     let topics = ["a", "b", "c", "d", "e", "f", "g", "h"];
-    let topic = topics.into_iter().find(|topic| home_of(topic, 2) == ShardId(0)).unwrap();
+    let topic = topics.into_iter().find(|topic| home_of(topic, 3) == ShardId(0)).unwrap();
     (world, here, there, topic)
 }
 
@@ -104,6 +104,8 @@ fn nothing_is_unsubscribed_before_the_broker_has_answered() {
     assert_eq!(world.read(here, ROOM), [] as [Value; 0]);
     world.hear_broker(0);
     assert_eq!(world.read(here, ROOM), [subscribed(topic)]);
+    // Had an UNSUBSCRIBE been on its way, this would be where it takes effect.
+    world.nodes[0].link.step();
     world.publish(topic);
     assert!(world.hear_broker(0));
     assert_eq!(world.read(here, ROOM), [message(topic, 0)], "it is true");
@@ -189,16 +191,23 @@ fn nobody_is_told_subscribed_while_the_broker_is_away() {
         world.subscribe(client, &[topic], 0);
         assert_eq!(world.read(client, ROOM), [] as [Value; 0]);
     }
+    // Nor is a shard that wants it for the first time.
+    let first = client(2, 0);
+    world.open(first, ROOM);
+    world.subscribe(first, &[topic], 0);
+    assert!(world.hear_peer(2, 0, Lane::Reply));
+    assert!(!world.hear_peer(0, 2, Lane::Reply) || world.read(first, ROOM).is_empty());
     world.publish(topic);
     world.settle();
     for client in late {
         let read = world.read(client, ROOM);
         assert_eq!(read, [gap(topic), subscribed(topic)]);
     }
+    assert_eq!(world.read(first, ROOM), [subscribed(topic)], "it has missed nothing");
     for client in [here, there] {
         assert_eq!(world.read(client, ROOM), [gap(topic)]);
     }
-    end(world, &[here, there, late[0], late[1]]);
+    end(world, &[here, there, late[0], late[1], first]);
 }
 
 #[test]
@@ -285,6 +294,33 @@ fn a_connection_may_begin_subscribed() {
     world.advance(100 + 10);
     assert_eq!(world.read(there, ROOM), [json!([message("x", 0)])]);
     end(world, &[here, there]);
+}
+
+/// A message that finds room after one that did not must not come before the notice.
+#[test]
+fn what_was_missed_is_told_before_the_next_message_of_the_topic() {
+    let (mut world, here, there, topic) = world(config("{topic}"));
+    let slow = client(0, 7);
+    world.open(slow, 200);
+    world.subscribe(slow, &[topic], 0);
+    world.settle();
+    world.read(slow, ROOM);
+    (0..20).for_each(|_| world.publish(topic));
+    world.settle();
+    // Room for one, and far from drained.
+    let mut read = world.read(slow, 1);
+    world.publish(topic);
+    world.settle();
+    read.extend(world.read(slow, ROOM));
+    world.publish(topic);
+    world.settle();
+    read.extend(world.read(slow, ROOM));
+    let heard = read.len() as u64 - 2;
+    let before = (0..heard).map(|number| message(topic, number));
+    let expected: Vec<Value> =
+        before.chain([lost(topic, 21 - heard), message(topic, 21)]).collect();
+    assert_eq!(read, expected);
+    end(world, &[here, there, slow]);
 }
 
 /// A notice of its own for every message would be more than the messages.
