@@ -217,6 +217,15 @@ impl Fleet {
         }
     }
 
+    /// Closes the socket without a word. Nothing more is told of the connection.
+    pub fn hang_up(&mut self, client: ClientId) {
+        if let Some(peer) = self.peer(client.socket) {
+            let before = std::mem::replace(&mut peer.state, State::Over);
+            self.open -= usize::from(before == State::Open);
+            self.ring.close(client.socket);
+        }
+    }
+
     /// Stops reading: TCP tells the server that this one is slow.
     pub fn stall(&mut self, client: ClientId) {
         self.ring.pause(client.socket);
