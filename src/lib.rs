@@ -31,7 +31,7 @@
 //! | [`cli`] | the commands |
 //! | [`bench`] | the load generator of `ringgate bench`, on the same ring |
 //! | [`demo`] | the clients of `ringgate demo`, and its ticker |
-//! | [`chunked`], [`clock`], [`ids`] ▢ | the few types that everything shares |
+//! | [`chunked`], [`clock`], [`decimal`], [`ids`] ▢ | the little that everything shares |
 
 pub mod admin;
 pub mod backlog;
@@ -41,6 +41,7 @@ pub mod chunked;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod decimal;
 pub mod demo;
 pub mod gateway;
 pub mod host;

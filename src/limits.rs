@@ -158,6 +158,8 @@ pub const SUBSCRIBE_WINDOW: usize = 4096;
 /// A link stops adding commands to one write past this; the rest is for the next. One
 /// command may be larger.
 pub const LINK_WRITE_BYTES: usize = 1024 * 1024;
+/// A link's write buffer is given back when it is empty and larger than this.
+pub const LINK_BUFFER_KEPT_BYTES: usize = 2 * LINK_WRITE_BYTES;
 /// What a held or unanswered command costs beside its key and value: its place in the
 /// queue, and its frame.
 pub const COMMAND_OVERHEAD_BYTES: usize = 128;

@@ -54,7 +54,7 @@ pub fn run(args: &WorkerArgs) -> Result<(), Failure> {
             continue;
         }
         let tasks = take(&mut redis, &args.queue)?;
-        if args.tasks == Fate::Answer {
+        if args.tasks == Fate::Answer && !tasks.is_empty() {
             answer(&mut redis, &tasks)?;
         }
     }

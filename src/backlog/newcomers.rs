@@ -3,9 +3,12 @@
 //! One shard's, of one route. Bounded by the upgrades of that second, which the accept
 //! rate and the gate bound.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::{ids::SocketId, limits::NEWCOMER_MS};
+use crate::{
+    ids::{SocketId, SocketMap},
+    limits::NEWCOMER_MS,
+};
 
 /// How much one connection moves the average: a sixteenth, so that a change of traffic
 /// shows after a few dozen connections, and one odd client hardly.
@@ -22,7 +25,7 @@ struct Newcomer {
 /// The newcomers, and what their predecessors have taught.
 #[derive(Default, Debug)]
 pub struct Newcomers {
-    present: HashMap<SocketId, Newcomer>,
+    present: SocketMap<Newcomer>,
     /// When each second is over; in that order. Who has left early is passed over.
     until: VecDeque<(u64, SocketId)>,
     /// Tasks brought by all that are present.

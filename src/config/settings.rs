@@ -228,7 +228,7 @@ pub const SETTINGS: &[Setting<Config>] = &[
             c.ring.receive_buffers = v
         }),
         // Small groups: what is read is answered before it leaves the cache (docs/measurements.md).
-        "32",
+        "16",
         "Reads in flight at once, each with a buffer; more wait for the next turn",
     ),
     restart(
@@ -238,7 +238,7 @@ pub const SETTINGS: &[Setting<Config>] = &[
             Range { min: KIB, max: MIB, why: "smaller costs system calls, larger costs cache" },
             |c, v| c.ring.receive_buffer_bytes = v,
         ),
-        "16KiB",
+        "64KiB",
         "Size of one receive buffer",
     ),
     restart(

@@ -169,7 +169,7 @@ impl RedisPort {
         // One write at a time: what is not taken yet is bounded by the link.
         if let Some(id) = self.socket
             && self.link.has_output()
-            && wire.connections.get_mut(id).is_some_and(|c| c.outbox.is_none())
+            && wire.connections.get_mut(id).is_some_and(|c| c.has_nothing_to_send())
         {
             wire.gather_raw(id, |out| self.link.take_output(now_ms, out));
         }

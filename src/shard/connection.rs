@@ -78,7 +78,7 @@ pub enum Pause {
 pub struct Connection {
     /// Where it is in its life.
     pub phase: Phase,
-    /// Only while there is something to send.
+    /// Only while there is something to send; the broker keeps it.
     pub outbox: Option<Box<Outbox>>,
     generation: u32,
     /// When the last byte came from the peer.
@@ -126,6 +126,11 @@ impl Connection {
     /// Whether frames may still be sent: a WebSocket whose close frame is not out.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open(_))
+    }
+
+    /// Whether nothing waits for the socket and no write is in flight.
+    pub fn has_nothing_to_send(&self) -> bool {
+        self.outbox.as_ref().is_none_or(|outbox| outbox.is_idle())
     }
 }
 

@@ -196,7 +196,7 @@ impl Wire {
         let Some(outbox) = connection.outbox.as_mut() else { return };
         let before = outbox.bytes();
         outbox.written(spare);
-        let after = outbox.bytes();
+        let (after, is_kept) = (outbox.bytes(), outbox.is_small(limits::LINK_BUFFER_KEPT_BYTES));
         let written = (before - after) as u64;
         self.metrics.connections.outbox_bytes.sub(written);
         if !matches!(connection.phase, Phase::Broker) {
@@ -211,6 +211,8 @@ impl Wire {
         if after > 0 {
             let write = next_write(connection);
             self.write(id, write);
+        } else if matches!(connection.phase, Phase::Broker) && is_kept {
+            // The next write to the broker will be about as long.
         } else if let Some(idle) = connection.outbox.take()
             && self.spare.len() < limits::SPARE_OUTBOXES
             && idle.is_small(limits::SPARE_OUTBOX_BYTES)

@@ -4,8 +4,9 @@
 //! allowed), and its ordinal, its place in the order of arrival, which never changes and
 //! fits into a ticket.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
+use super::ordinals::Ordinals;
 use super::result::WorkerResult;
 
 /// One chunk of a session.
@@ -103,8 +104,7 @@ pub struct Summary {
 pub struct Chunks {
     /// By ordinal.
     list: Vec<Chunk>,
-    /// Index → ordinal.
-    ordinals: BTreeMap<u32, u32>,
+    ordinals: Ordinals,
     /// Ordinals in the order of their deadlines; those answered since are passed over.
     queued: VecDeque<u32>,
     /// Ordinals that were `Overdue` when the cache was last asked.
@@ -127,7 +127,7 @@ impl Chunks {
 
     /// The index after the highest one; `None` where there is no higher one.
     pub fn next_index(&self) -> Option<u32> {
-        self.ordinals.last_key_value().map_or(Some(0), |(highest, _)| highest.checked_add(1))
+        self.ordinals.highest().map_or(Some(0), |highest| highest.checked_add(1))
     }
 
     /// Chunks that are `Pushing`.
@@ -147,14 +147,14 @@ impl Chunks {
 
     /// Whether a chunk with this index was sent, and not refused.
     pub fn contains(&self, index: u32) -> bool {
-        let ordinal = self.ordinals.get(&index);
-        let chunk = ordinal.and_then(|&ordinal| self.list.get(ordinal as usize));
+        let ordinal = self.ordinals.of(index);
+        let chunk = ordinal.and_then(|ordinal| self.list.get(ordinal as usize));
         chunk.is_some_and(|chunk| !matches!(chunk.phase, Phase::Refused))
     }
 
     /// Makes `index` a chunk, unless it is one or there are `limit` of them.
     pub fn take(&mut self, index: u32, limit: u32) -> Taken {
-        if let Some(&ordinal) = self.ordinals.get(&index) {
+        if let Some(ordinal) = self.ordinals.of(index) {
             let refused = self.get_mut(ordinal).filter(|c| matches!(c.phase, Phase::Refused));
             let Some(chunk) = refused else { return Taken::Repeated(ordinal) };
             (chunk.phase, chunk.sent) = (Phase::Pushing, false);
@@ -167,7 +167,7 @@ impl Chunks {
             return Taken::Full;
         }
         self.list.push(Chunk { index, phase: Phase::Pushing, acked: false, sent: false });
-        self.ordinals.insert(index, ordinal);
+        self.ordinals.push(index);
         self.unanswered += 1;
         self.pushing += 1;
         Taken::New(ordinal)
@@ -195,7 +195,7 @@ impl Chunks {
 
     /// Keeps a worker's answer, its text only while the session has `text_limit_bytes`.
     pub fn answer(&mut self, result: &WorkerResult<'_>, text_limit_bytes: usize) -> Answered {
-        let Some(&ordinal) = self.ordinals.get(&result.index) else { return Answered::Unknown };
+        let Some(ordinal) = self.ordinals.of(result.index) else { return Answered::Unknown };
         let Some(chunk) = self.list.get_mut(ordinal as usize) else { return Answered::Unknown };
         let answered = match chunk.phase {
             Phase::Refused => return Answered::Unknown,
@@ -272,7 +272,7 @@ impl Chunks {
     pub fn summary(&self, separator: &str, missing_max: usize) -> Summary {
         let mut summary =
             Summary { chunks: 0, text: String::new(), missing: Vec::new(), missing_count: 0 };
-        for (&index, &ordinal) in &self.ordinals {
+        for (index, ordinal) in self.ordinals.iter() {
             let Some(chunk) = self.list.get(ordinal as usize) else { continue };
             summary.chunks += usize::from(!matches!(chunk.phase, Phase::Refused));
             match &chunk.phase {

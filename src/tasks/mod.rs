@@ -28,6 +28,7 @@ mod held;
 mod id;
 pub(crate) mod json;
 mod moving;
+mod ordinals;
 pub mod raw;
 mod reply;
 mod requests;
@@ -42,7 +43,6 @@ mod ticket;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use config::TasksConfig;
@@ -52,7 +52,7 @@ pub use ticket::{CHUNKS_MAX, RouteTag, SESSIONS_MAX};
 
 use crate::broker::{self, Event, Ticket};
 use crate::clock::Now;
-use crate::ids::{ShardId, SocketId};
+use crate::ids::{ShardId, SocketId, SocketMap, SocketSet};
 use crate::limits::{TASKS_TICK_MS, TASKS_WHEEL_SLOTS};
 use crate::metrics::ShardMetrics;
 use crate::wheel::Wheel;
@@ -137,12 +137,12 @@ pub struct Tasks {
     metrics: Arc<ShardMetrics>,
     route: RouteTag,
     table: Table<Session>,
-    connections: HashMap<SocketId, Connection>,
+    connections: SocketMap<Connection>,
     open_ids: OpenIds,
     /// Sessions without a connection.
     detached: Detached,
     /// Connections whose outbox is full.
-    full: HashSet<SocketId>,
+    full: SocketSet,
     /// Bytes of result texts that all sessions keep.
     text_bytes: usize,
     shared: Option<SharedChannel>,
@@ -165,10 +165,10 @@ impl Tasks {
             metrics,
             route,
             table: Table::default(),
-            connections: HashMap::new(),
+            connections: SocketMap::default(),
             open_ids: OpenIds::default(),
             detached: Detached::default(),
-            full: HashSet::new(),
+            full: SocketSet::default(),
             text_bytes: 0,
             shared,
             cores: None,

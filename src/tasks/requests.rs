@@ -46,7 +46,7 @@ impl Tasks {
             Ok(Command::Chunk { session_id, index, audio }) => {
                 let Some(slot) = self.own(from, &session_id, actions) else { return };
                 self.with(slot, now, actions, |session, cx| {
-                    session.chunk(index, &audio, cx);
+                    session.chunk(index, audio.as_ref(), cx);
                     None
                 });
             }

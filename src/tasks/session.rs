@@ -27,7 +27,7 @@ use super::id::SessionId;
 use super::reply::{self, ErrorCode, SYSTEM_BUSY};
 use super::result::WorkerResult;
 use super::table::Named;
-use super::task::{self, Audio};
+use super::task::{self, Audio, Base64};
 use super::ticket::{Purpose, SessionKey};
 use crate::broker::{Command, Error as BrokerError};
 use crate::ids::SocketId;
@@ -171,16 +171,22 @@ impl Session {
         }
     }
 
-    /// The client sent a chunk.
-    pub fn chunk(&mut self, index: i64, audio: &str, cx: &mut Context<'_>) {
+    /// The client sent a chunk; `None`: of something that is not base64.
+    pub fn chunk(&mut self, index: i64, audio: Option<&Base64<'_>>, cx: &mut Context<'_>) {
         let Ok(index) = u32::try_from(index) else {
             return self.send_error(ErrorCode::BadChunk, "chunk_index out of range", None, cx);
         };
-        let is_base64 = || base64_simd::STANDARD.check(audio.as_bytes()).is_ok();
-        if self.is_open_for(index) && !audio.is_empty() && !is_base64() {
-            return self.send_error(ErrorCode::BadChunk, "audio_data is not base64", None, cx);
+        match audio {
+            Some(audio) => self.take_chunk(index, Audio::Base64(audio), cx),
+            None if self.is_open_for(index) => {
+                self.send_error(ErrorCode::BadChunk, "audio_data is not base64", None, cx);
+            }
+            None => self.send_finishing(cx),
         }
-        self.take_chunk(index, Audio::Base64(audio), cx);
+    }
+
+    fn send_finishing(&self, cx: &mut Context<'_>) {
+        self.send_error(ErrorCode::BadMessage, "Session is finishing", None, cx);
     }
 
     fn is_open_for(&self, index: u32) -> bool {
@@ -189,7 +195,7 @@ impl Session {
 
     fn take_chunk(&mut self, index: u32, audio: Audio<'_>, cx: &mut Context<'_>) {
         if !self.is_open_for(index) {
-            return self.send_error(ErrorCode::BadMessage, "Session is finishing", None, cx);
+            return self.send_finishing(cx);
         }
         match self.chunks.take(index, cx.chunks_per_session()) {
             Taken::Full => {

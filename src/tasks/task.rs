@@ -1,19 +1,38 @@
 //! ▢ One task as workers read it: those of a list, and those of a stream (systems,
 //! section 1).
 
-use std::io::Write;
+use std::borrow::Cow;
 
 use super::id::SessionId;
 use crate::broker::{Queue, Task};
+use crate::decimal;
 
 /// Names the gateway in the field `origin` of a stream's entry.
 pub const ORIGIN: &str = "ringgate";
 
+/// Standard base64 (RFC 4648 section 4), padded, possibly of nothing: plain ASCII, none of which
+/// JSON would escape.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Base64<'a>(Cow<'a, [u8]>);
+
+impl<'a> Base64<'a> {
+    /// `None` where it is something else.
+    pub fn check(text: impl Into<Cow<'a, [u8]>>) -> Option<Self> {
+        let text = text.into();
+        base64_simd::STANDARD.check(&text).is_ok().then_some(Self(text))
+    }
+
+    /// Of no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// What a client sent of one chunk.
 #[derive(Clone, Copy, Debug)]
 pub enum Audio<'a> {
-    /// Standard base64, which the caller has checked. It goes through as received.
-    Base64(&'a str),
+    /// It goes through as received.
+    Base64(&'a Base64<'a>),
     /// The bytes themselves.
     Raw(&'a [u8]),
 }
@@ -29,14 +48,14 @@ impl Audio<'_> {
 
     fn encoded_bytes(&self) -> usize {
         match self {
-            Self::Base64(text) => text.len(),
+            Self::Base64(text) => text.0.len(),
             Self::Raw(bytes) => base64_simd::STANDARD.encoded_length(bytes.len()),
         }
     }
 
     fn append_to(self, json: &mut Vec<u8>) {
         match self {
-            Self::Base64(text) => json.extend_from_slice(text.as_bytes()),
+            Self::Base64(text) => json.extend_from_slice(&text.0),
             Self::Raw(bytes) => base64_simd::STANDARD.encode_append(bytes, json),
         }
     }
@@ -61,20 +80,25 @@ pub fn encode(
     // The keys, the longest id and the longest numbers need less than 256 bytes.
     let reply_bytes = reply_to.map_or(0, |channel| channel.len() + 16);
     let mut json = Vec::with_capacity(256 + audio.encoded_bytes() + reply_bytes);
-    // Writing into memory has no way to fail.
-    let _ = match queue {
-        Queue::List { .. } => {
-            write!(json, r#"{{"session_id":"{session}","chunk_index":{index},"audio_data":""#)
-        }
-        Queue::Stream { .. } => write!(json, r#"{{"chunk_index":{index},"audio_data":""#),
-    };
+    json.push(b'{');
+    if let Queue::List { .. } = queue {
+        json.extend_from_slice(br#""session_id":""#);
+        json.extend_from_slice(session.as_str().as_bytes());
+        json.extend_from_slice(br#"","#);
+    }
+    json.extend_from_slice(br#""chunk_index":"#);
+    decimal::append(&mut json, index.into());
+    json.extend_from_slice(br#","audio_data":""#);
     audio.append_to(&mut json);
     json.push(b'"');
     match queue {
         Queue::List { .. } => {
-            let _ = write!(json, r#","timestamp":{timestamp_ms}"#);
+            json.extend_from_slice(br#","timestamp":"#);
+            decimal::append(&mut json, timestamp_ms);
             if let Some(channel) = reply_to {
-                let _ = write!(json, r#","reply_to":"{channel}""#);
+                json.extend_from_slice(br#","reply_to":""#);
+                json.extend_from_slice(channel.as_bytes());
+                json.push(b'"');
             }
             json.push(b'}');
             Task::plain(json)
@@ -101,7 +125,8 @@ mod tests {
 
     fn longest(queue: &Queue) -> (String, Task) {
         let id = SessionId::parse(&"x".repeat(128)).unwrap();
-        let task = encode(queue, &id, u32::MAX, Audio::Base64("+/A="), u64::MAX, None);
+        let audio = Base64::check(b"+/A=".as_slice()).unwrap();
+        let task = encode(queue, &id, u32::MAX, Audio::Base64(&audio), u64::MAX, None);
         assert!(task.payload.len() < 256, "one allocation");
         (id.as_str().to_owned(), task)
     }

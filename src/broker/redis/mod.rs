@@ -10,6 +10,7 @@
 //! | [`link`] ▢ | commands and answers of one connection after another |
 //! | `work` ▢ | what is held and what is on its way, bounded |
 //! | `frames` ▢ | bytes to whole RESP3 values |
+//! | `resp` ▢ | the commands that carry tasks, to bytes |
 //! | `scripts` ▢ | what is asked of a stream and its group, in one step each |
 //! | `subscriptions` ▢ | the channels, interned |
 //! | `canary` ▢ | the proof that pub/sub works on a connection |
@@ -26,6 +27,7 @@ mod complaints;
 pub mod dial;
 mod frames;
 pub mod link;
+mod resp;
 mod scripts;
 mod subscriptions;
 pub mod target;

@@ -8,6 +8,7 @@ use std::{collections::VecDeque, sync::Arc};
 use redis::cmd;
 
 use super::{
+    resp::Writer,
     scripts,
     subscriptions::{Asked, Subscriptions},
 };
@@ -87,16 +88,16 @@ impl Request {
     fn write(&self, output: &mut Vec<u8>) {
         match self {
             Self::Push { queue: Queue::List { key }, task, .. } => {
-                let payload = task.payload.as_slice();
-                cmd("RPUSH").arg(&**key).arg(payload).write_packed_command(output);
+                let mut push = Writer::begin(output, 3);
+                push.argument(b"RPUSH").argument(key.as_bytes()).argument(&task.payload);
             }
             Self::Push { queue: Queue::Stream { key, .. }, task, .. } => {
-                let mut add = cmd("XADD");
-                add.arg(&**key).arg("*");
+                let mut add = Writer::begin(output, 5 + 2 * task.fields.len());
+                add.argument(b"XADD").argument(key.as_bytes()).argument(b"*");
                 for (name, text) in &task.fields {
-                    add.arg(*name).arg(&**text);
+                    add.argument(name.as_bytes()).argument(text.as_bytes());
                 }
-                add.arg("payload").arg(task.payload.as_slice()).write_packed_command(output);
+                add.argument(b"payload").argument(&task.payload);
             }
             Self::Fetch { key, .. } => {
                 cmd("LRANGE").arg(key).arg(0).arg(-1).write_packed_command(output);

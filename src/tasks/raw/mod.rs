@@ -25,7 +25,6 @@ mod unfinished;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 pub use config::RawConfig;
@@ -41,7 +40,7 @@ use super::ticket::{self, Purpose, RouteTag};
 use super::{Action, table::Named};
 use crate::broker::{Command, Event, Ticket};
 use crate::clock::Now;
-use crate::ids::SocketId;
+use crate::ids::{SocketId, SocketMap};
 use crate::limits::{TASKS_TICK_MS, TASKS_WHEEL_SLOTS};
 use crate::metrics::ShardMetrics;
 use crate::wheel::Wheel;
@@ -71,7 +70,7 @@ pub struct RawTasks {
     route: RouteTag,
     table: Table<Session>,
     /// The session of each connection. One that was told to close has none.
-    owned: HashMap<SocketId, u32>,
+    owned: SocketMap<u32>,
     open_ids: OpenIds,
     /// Sessions whose client is away.
     detached: Detached,
@@ -79,7 +78,7 @@ pub struct RawTasks {
     /// `None` where there is one shard.
     cores: Option<Box<Cores<()>>>,
     /// Connections whose session another shard has.
-    waiting: HashMap<SocketId, Held>,
+    waiting: SocketMap<Held>,
     /// Sessions that this shard hears for others.
     ears: Ears,
     wheel: Wheel,
@@ -104,12 +103,12 @@ impl RawTasks {
             detached: Detached::default(),
             shared,
             cores: None,
-            waiting: HashMap::new(),
+            waiting: SocketMap::default(),
             ears: Ears::default(),
             metrics,
             route,
             table: Table::default(),
-            owned: HashMap::new(),
+            owned: SocketMap::default(),
             wheel: Wheel::new(TASKS_TICK_MS, TASKS_WHEEL_SLOTS),
             due: Vec::new(),
             broker_up: false,
