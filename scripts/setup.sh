@@ -74,6 +74,8 @@ setup_build() {
 setup_tests() {
   need_package 'command -v redis-server && command -v redis-cli' redis-server
   need_package 'python3 -c "import venv, ensurepip"' python3 python3-venv
+  need_package 'python3 -c "import yaml"' python3-yaml
+  need_package 'command -v shellcheck' shellcheck
   if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     tell "adding rustfmt and clippy"
     rustup component add rustfmt clippy

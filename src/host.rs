@@ -47,7 +47,7 @@ pub fn fit(effective: &mut Effective) -> Result<(), String> {
          `connections`",
         config.limits.connections,
         shown(descriptors.current),
-        config.limits.connections as u64 + reserved(config.cores.len()),
+        config.limits.connections as u64 + reserved_descriptors(config.cores.len()),
     );
     if !is_default {
         return Err(problem);
@@ -59,11 +59,12 @@ pub fn fit(effective: &mut Effective) -> Result<(), String> {
 
 /// Connections that fit under a limit of descriptors.
 fn room(descriptors: Option<u64>, shards: usize) -> u64 {
-    descriptors.map_or(u64::MAX, |limit| limit.saturating_sub(reserved(shards)).max(1))
+    descriptors.map_or(u64::MAX, |limit| limit.saturating_sub(reserved_descriptors(shards)).max(1))
 }
 
-fn reserved(shards: usize) -> u64 {
-    DESCRIPTORS_OF_PROCESS + DESCRIPTORS_PER_SHARD * shards as u64
+/// Descriptors that the process needs beside its connections.
+pub fn reserved_descriptors(shards: usize) -> u64 {
+    DESCRIPTORS_OF_PROCESS.saturating_add(DESCRIPTORS_PER_SHARD.saturating_mul(shards as u64))
 }
 
 /// Raises the soft limit of descriptors to the hard one; the limits then in force.

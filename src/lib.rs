@@ -27,6 +27,7 @@
 //! | [`admin`] | the admin port: health, readiness, metrics |
 //! | [`gateway`] | the process: shards, broker, worker and admin port together |
 //! | [`host`] | what this host allows: descriptors, kernel |
+//! | [`doctor`] | this host against what so many connections need; [`doctor::wanted`] ▢ has the arithmetic |
 //! | [`rt`] | the only file that names glommio |
 //! | [`cli`] | the commands |
 //! | [`bench`] | the load generator of `ringgate bench`, on the same ring |
@@ -43,6 +44,7 @@ pub mod clock;
 pub mod config;
 pub mod decimal;
 pub mod demo;
+pub mod doctor;
 pub mod gateway;
 pub mod host;
 pub mod http;

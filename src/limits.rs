@@ -392,3 +392,8 @@ pub const SESSION_WHEEL_SLOTS: usize = 512;
 pub const SESSION_COMPLAINT_CHARS: usize = 200;
 /// For so long a browser need not ask again whether a page may ask.
 pub const PREFLIGHT_S: u32 = 600;
+
+// --- doctor
+
+/// Pings of Redis whose median is told: a tenth of a second where one takes a millisecond.
+pub const DOCTOR_PINGS: usize = 100;

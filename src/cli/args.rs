@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use super::bench::BenchArgs;
 use super::config::ConfigArgs;
 use super::demo::DemoArgs;
+use super::doctor::DoctorArgs;
 use super::serve::ServeArgs;
 use super::worker::WorkerArgs;
 
@@ -38,6 +39,11 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Put load on a WebSocket server and measure what it does
     Bench(BenchArgs),
+    /// Check this host: kernel, limits, sysctls, NIC queues, Redis; changes nothing
+    #[command(after_help = "Each line: ok, warn or fail, what was found, what is wanted, and the \
+                            command that mends it. Exit codes: 0 nothing fails, 1 something \
+                            does, 2 bad usage or configuration.")]
+    Doctor(DoctorArgs),
     /// Print the effective configuration, every value with its source
     Config(ConfigArgs),
     /// Print shell completions

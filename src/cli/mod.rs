@@ -6,6 +6,7 @@ pub mod args;
 pub mod bench;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod flags;
 pub mod manual;
 mod process;
@@ -65,6 +66,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Demo(args) => demo::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args, &mut io::stdout()),
         Command::Config(args) => config::run(&args, &mut io::stdout()),
         Command::Completions { shell } => manual::completions(shell, &mut io::stdout()),
         Command::Man { command } => manual::man(command.as_deref(), &mut io::stdout()),

@@ -14,7 +14,7 @@
 //! closed, the slot's generation moves on, [`Event::Freed`]).
 //!
 //! Files: here what the shard calls, `write` what it may send, `submit` what the kernel is
-//! asked for, `complete` what it has answered. All `unsafe` of the crate is in this module.
+//! asked for, `complete` what it has answered, `probe` whether it would answer at all. All `unsafe` of the crate is in this module.
 #![allow(unsafe_code)]
 
 mod buffers;
@@ -22,6 +22,7 @@ mod complete;
 mod event;
 mod gather;
 mod operation;
+mod probe;
 mod sleep;
 mod sockets;
 mod submit;
@@ -58,6 +59,7 @@ use self::{
 pub use self::{
     buffers::Received,
     event::{Errno, Event},
+    probe::probe,
     wake::{Waker, duplicate},
     write::{Pieces, Spare, Write},
 };
@@ -115,6 +117,13 @@ pub struct Ring {
     metrics: Arc<ShardMetrics>,
 }
 
+/// How every ring is set up, the one that is only tried included.
+fn builder() -> io_uring::Builder {
+    let mut builder = IoUring::builder();
+    builder.setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag().setup_submit_all();
+    builder
+}
+
 /// The listening socket. It stays open until its accept has been joined.
 #[derive(Debug)]
 struct Listener {
@@ -130,11 +139,7 @@ impl Ring {
     /// What io_uring_setup answered: `ENOSYS` or `EINVAL` before Linux 6.1, `EPERM` where
     /// `kernel.io_uring_disabled` or a seccomp filter forbids it, `ENOMEM` past memlock.
     pub fn new(options: &RingOptions, metrics: Arc<ShardMetrics>) -> io::Result<Self> {
-        let uring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_submit_all()
+        let uring = builder()
             .setup_cqsize(options.completion_entries)
             .build(limits::SUBMISSION_ENTRIES.min(options.completion_entries))?;
         let waker = Waker::new()?;

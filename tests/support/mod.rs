@@ -9,4 +9,5 @@ pub mod process;
 pub mod raw;
 pub mod redis;
 pub mod stage;
+pub mod sysctls;
 pub mod topics;
