@@ -200,8 +200,10 @@ pub const CONNECTION_WHEEL_SLOTS: usize = 256;
 /// Outboxes kept for the next connection that has something to send. With their buffers
 /// at most 4 MiB a shard.
 pub const SPARE_OUTBOXES: usize = 1024;
-/// A shared piece below this is copied into the outbox of its receiver, unless it is alone there.
-pub const COPIED_PIECE_BYTES: usize = 128;
+/// A shared piece below this is copied into the outbox of its receiver, unless it is alone there:
+/// eight pieces of 500 bytes cost a fifth more shared than copied, of 1000 bytes as much
+/// (docs/measurements.md).
+pub const COPIED_PIECE_BYTES: usize = 1024;
 /// An outbox whose buffer has grown past this is not kept.
 pub const SPARE_OUTBOX_BYTES: usize = 4 << 10;
 /// Connections that may wait in a listener's queue; the kernel caps it at

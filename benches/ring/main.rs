@@ -46,6 +46,9 @@ struct Options {
     /// Copies what is published into each receiver's own buffer
     #[arg(long)]
     copy: bool,
+    /// Pieces of what is published, each with an owned byte behind it, as in a batch
+    #[arg(long, default_value_t = 1)]
+    pieces: usize,
 }
 
 /// One connection, by its slot.
@@ -62,6 +65,7 @@ struct Server {
     connections: Vec<Option<Connection>>,
     dirty: Vec<SocketId>,
     copy: bool,
+    pieces: usize,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -85,7 +89,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut ring = Ring::new(&ring_options, Arc::new(ShardMetrics::default()))?;
     ring.listen(listener.into())?;
     let (connections, dirty) = (Vec::new(), Vec::new());
-    let mut server = Server { ring, publish_listener, connections, dirty, copy: options.copy };
+    let Options { copy, pieces, .. } = options;
+    let mut server = Server { ring, publish_listener, connections, dirty, copy, pieces };
     let mut events = Vec::new();
     loop {
         if server.ring.turn(&mut events)? == 0 {
@@ -151,11 +156,20 @@ impl Server {
             return mark(connection, &mut self.dirty);
         }
         let frame = Bytes::copy_from_slice(bytes);
+        let piece_bytes = frame.len().div_ceil(self.pieces);
+        let pieces: Vec<Bytes> =
+            frame.chunks(piece_bytes).map(|piece| frame.slice_ref(piece)).collect();
         for receiver in self.connections.iter_mut().flatten().filter(|other| !other.publishes) {
             if self.copy {
                 receiver.outbox.gather().extend_from_slice(&frame);
+            } else if let [piece] = &pieces[..] {
+                receiver.outbox.share(piece);
             } else {
-                receiver.outbox.share(&frame);
+                for piece in &pieces {
+                    let (shared, last) = (piece.slice(..piece.len() - 1), piece[piece.len() - 1]);
+                    receiver.outbox.share(&shared);
+                    receiver.outbox.gather().push(last);
+                }
             }
             mark(receiver, &mut self.dirty);
         }
