@@ -30,7 +30,7 @@
 //! | [`doctor`] | this host against what so many connections need; [`doctor::wanted`] ▢ has the arithmetic |
 //! | [`rt`] | the only file that names glommio |
 //! | [`cli`] | the commands |
-//! | [`bench`] | the load generator of `ringgate bench`, on the same ring |
+//! | [`bench`](mod@bench) | the load generator of `ringgate bench`, on the same ring |
 //! | [`demo`] | the clients of `ringgate demo`, and its ticker |
 //! | [`chunked`], [`clock`], [`decimal`], [`ids`] ▢ | the little that everything shares |
 
