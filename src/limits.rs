@@ -197,9 +197,9 @@ pub const PURGE_TICKS: u32 = 4;
 pub const PURGE_BLOCK_BYTES: usize = 2 << 20;
 /// Slots of the connection wheel: 64 s of ticks, so that heartbeats are hung once.
 pub const CONNECTION_WHEEL_SLOTS: usize = 256;
-/// Outboxes kept for the next connection that has something to send. With their buffers
-/// at most 4 MiB a shard.
-pub const SPARE_OUTBOXES: usize = 1024;
+/// Memory of the outboxes that a shard keeps for the next connections that have something to
+/// send: a thousand with the largest buffers, or tens of thousands for one shared message.
+pub const SPARE_OUTBOXES_BYTES: usize = 4 << 20;
 /// A shared piece below this is copied into the outbox of its receiver, unless it is alone there:
 /// eight pieces of 500 bytes cost a fifth more shared than copied, of 1000 bytes as much
 /// (docs/measurements.md).

@@ -80,6 +80,11 @@ impl Outbox {
         }
     }
 
+    /// What it takes beside what others share.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>() + self.pieces.capacity_bytes()
+    }
+
     /// Whether its memory is small enough to be kept for the next connection.
     pub fn is_small(&self, limit_bytes: usize) -> bool {
         self.pieces.capacity_bytes() <= limit_bytes

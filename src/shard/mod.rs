@@ -26,6 +26,7 @@ mod peers;
 pub mod reload;
 mod run;
 pub mod sessions;
+mod spare;
 mod teardown;
 mod topic_routes;
 pub mod wire;

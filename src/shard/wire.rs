@@ -6,7 +6,10 @@
 
 use std::sync::Arc;
 
-use super::connection::{Connection, Connections, Pause, Phase, Tick};
+use super::{
+    connection::{Connection, Connections, Pause, Phase, Tick},
+    spare::SpareOutboxes,
+};
 use crate::{
     ids::SocketId,
     limits,
@@ -36,8 +39,7 @@ pub struct Wire {
     /// WebSockets that have stopped taking messages, of which no route has heard.
     left: Vec<SocketId>,
     /// Outboxes of connections that have nothing to send.
-    #[expect(clippy::vec_box, reason = "a connection takes the box, not what is in it")]
-    spare: Vec<Box<Outbox>>,
+    spare: SpareOutboxes,
     outbox_limit_bytes: usize,
     close_ms: u64,
 }
@@ -60,7 +62,7 @@ impl Wire {
             dirty: Vec::new(),
             drained: Vec::new(),
             left: Vec::new(),
-            spare: Vec::new(),
+            spare: SpareOutboxes::default(),
             outbox_limit_bytes,
             close_ms,
         }
@@ -102,7 +104,7 @@ impl Wire {
         let Some(connection) = self.connections.get_mut(id).filter(|c| allowed(c)) else {
             return false;
         };
-        let outbox = connection.outbox.get_or_insert_with(|| self.spare.pop().unwrap_or_default());
+        let outbox = connection.outbox.get_or_insert_with(|| self.spare.take());
         let before = outbox.bytes();
         write(outbox);
         if outbox.is_idle() {
@@ -213,11 +215,8 @@ impl Wire {
             self.write(id, write);
         } else if matches!(connection.phase, Phase::Broker) && is_kept {
             // The next write to the broker will be about as long.
-        } else if let Some(idle) = connection.outbox.take()
-            && self.spare.len() < limits::SPARE_OUTBOXES
-            && idle.is_small(limits::SPARE_OUTBOX_BYTES)
-        {
-            self.spare.push(idle);
+        } else if let Some(idle) = connection.outbox.take() {
+            self.spare.keep(idle);
         }
         if reads_again {
             self.resume(id, Pause::Outbox);
