@@ -228,7 +228,7 @@ pub const SETTINGS: &[Setting<Config>] = &[
             c.ring.receive_buffers = v
         }),
         // Small groups: what is read is answered before it leaves the cache (docs/measurements.md).
-        "16",
+        "32",
         "Reads in flight at once, each with a buffer; more wait for the next turn",
     ),
     restart(

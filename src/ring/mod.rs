@@ -84,7 +84,7 @@ pub struct RingOptions {
 impl Default for RingOptions {
     fn default() -> Self {
         Self {
-            receive_buffers: 16,
+            receive_buffers: 32,
             receive_buffer_bytes: 64 << 10,
             tick: Duration::from_millis(limits::TICK_MS),
             completion_entries: limits::COMPLETION_ENTRIES,
