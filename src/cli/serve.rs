@@ -79,8 +79,9 @@ pub(super) fn wait(
                 log::warn!("ending at once");
                 ender.end();
             } else {
-                log::info!("draining; a second signal ends at once");
+                // Whoever reads the line may rely on it: /readyz fails by then.
                 ender.drain();
+                log::info!("draining; a second signal ends at once");
             }
         }
     });
