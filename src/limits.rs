@@ -347,6 +347,10 @@ pub const RELOAD_MS: u64 = 20 * TICK_MS;
 /// Longest name of a topic, in bytes. It stands in every message of the topic, in its channel,
 /// and in the tables of the shards that want it.
 pub const TOPIC_BYTES_MAX: usize = 256;
+/// Topics that nobody wants any more and whose channel is not given up yet, because the broker
+/// is away and owes an answer: past it one more is given up at once. ~400 bytes each; somebody
+/// who comes back for such a topic may be told of a gap that was none.
+pub const TOPICS_FORSAKEN_MAX: u64 = 65_536;
 /// Topics of one `subscribe` or `unsubscribe` that are read, whatever a route allows; the
 /// rest is counted and refused with the request. 24 bytes each while the request is handled.
 pub const TOPICS_PER_REQUEST: usize = 65_536;

@@ -140,6 +140,10 @@ enum Step {
 struct Visitor {
     step: Step,
     began: Instant,
+    /// Counts its rounds.
+    round: u64,
+    /// Its connection; what is heard of an earlier one means nothing.
+    client: Option<ClientId>,
 }
 
 struct Visitors {
@@ -151,9 +155,8 @@ struct Visitors {
     /// Users who are away.
     away: Vec<u32>,
     present: usize,
-    leaving: BinaryHeap<Reverse<(Instant, u32, usize)>>,
-    /// What a heap entry refers to.
-    clients: Vec<ClientId>,
+    /// When, who, and on which of its rounds.
+    leaving: BinaryHeap<Reverse<(Instant, u32, u64)>>,
     ledger: Ledger,
     open_ms: Vec<f64>,
     connections: u64,
@@ -172,11 +175,13 @@ impl Visitors {
             stay: options.stay,
             topics_per_user: options.topics_per_user,
             choices: Choices::new(options.topics, 1.0, options.seed)?,
-            users: vec![Visitor { step: Step::Away, began: Instant::now() }; peak as usize],
+            users: vec![
+                Visitor { step: Step::Away, began: Instant::now(), round: 0, client: None };
+                peak as usize
+            ],
             away: (0..peak).rev().collect(),
             present: 0,
             leaving: BinaryHeap::new(),
-            clients: Vec::new(),
             ledger: Ledger::new(peak as usize),
             open_ms: Vec::new(),
             connections: 0,
@@ -200,24 +205,31 @@ impl Visitors {
             let body = serde_json::json!({"topics": topics, "user_id": format!("user-{user}")});
             self.connections += 1;
             self.present += 1;
-            self.users[user as usize] = Visitor { step: Step::Asking, began: Instant::now() };
+            let visitor = &mut self.users[user as usize];
+            (visitor.step, visitor.began) = (Step::Asking, Instant::now());
+            visitor.round += 1;
             self.ledger.begin(user);
             let asked =
                 fleet.request(&self.target, "POST", "/v1/sessions", &body.to_string(), user);
-            if let Err(error) = asked {
-                self.fail(user, format!("request: {error}"));
+            match asked {
+                Ok(client) => self.users[user as usize].client = Some(client),
+                Err(error) => self.fail(user, format!("request: {error}")),
             }
         }
     }
 
     fn leave_due(&mut self, fleet: &mut Fleet, now: Instant) {
-        while let Some(Reverse((at, user, client))) = self.leaving.peek().copied() {
+        while let Some(Reverse((at, user, round))) = self.leaving.peek().copied() {
             if at > now {
                 return;
             }
             self.leaving.pop();
-            if self.users[user as usize].step == Step::Here {
-                fleet.leave(self.clients[client]);
+            let visitor = &self.users[user as usize];
+            if visitor.step == Step::Here
+                && visitor.round == round
+                && let Some(client) = visitor.client
+            {
+                fleet.leave(client);
                 self.silent += u64::from(!self.ledger.has_seen(user));
                 self.good += 1;
                 self.go(user);
@@ -235,7 +247,8 @@ impl Visitors {
     }
 
     fn go(&mut self, user: u32) {
-        self.users[user as usize].step = Step::Away;
+        let visitor = &mut self.users[user as usize];
+        (visitor.step, visitor.client) = (Step::Away, None);
         self.present -= 1;
         self.away.push(user);
     }
@@ -262,11 +275,10 @@ impl Visitors {
 
 impl Crowd for Visitors {
     fn on_open(&mut self, fleet: &mut Fleet, client: ClientId) {
-        let Visitor { step, began } = &mut self.users[client.user as usize];
-        *step = Step::Here;
-        self.open_ms.push(began.elapsed().as_secs_f64() * 1e3);
-        self.leaving.push(Reverse((Instant::now() + self.stay, client.user, self.clients.len())));
-        self.clients.push(client);
+        let visitor = &mut self.users[client.user as usize];
+        visitor.step = Step::Here;
+        self.open_ms.push(visitor.began.elapsed().as_secs_f64() * 1e3);
+        self.leaving.push(Reverse((Instant::now() + self.stay, client.user, visitor.round)));
         self.peak = self.peak.max(fleet.open);
     }
 
@@ -288,17 +300,18 @@ impl Crowd for Visitors {
         let path = format!("{}?session={session_id}&user_id=user-{user}", self.target.path);
         let target = Target { path, ..self.target.clone() };
         self.users[user as usize].step = Step::Connecting;
-        if let Err(error) = fleet.connect(&target, user) {
-            self.fail(user, format!("connect: {error}"));
+        match fleet.connect(&target, user) {
+            Ok(client) => self.users[user as usize].client = Some(client),
+            Err(error) => self.fail(user, format!("connect: {error}")),
         }
     }
 
     fn on_end(&mut self, _: &mut Fleet, client: ClientId, end: End) {
-        let step = self.users[client.user as usize].step;
-        match (step, end) {
-            // The request's own connection, which ends with its answer.
-            (_, End::Answered) | (Step::Away, _) => {}
-            (step, end) => self.fail(client.user, format!("{step:?}: {end:?}")),
+        let visitor = &self.users[client.user as usize];
+        // The request's own connection ends with its answer.
+        if visitor.client == Some(client) && end != End::Answered {
+            let why = format!("{:?}: {end:?}", visitor.step);
+            self.fail(client.user, why);
         }
     }
 }

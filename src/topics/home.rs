@@ -19,6 +19,7 @@ use super::{Action, Publication, Topic, TopicMessage, error::ErrorCode, message:
 use crate::{
     broker::{self, Command},
     ids::ShardId,
+    limits::TOPICS_FORSAKEN_MAX,
     metrics::TopicMetrics,
     tasks::RouteTag,
 };
@@ -139,8 +140,10 @@ impl Home {
         entry.wanted.retain(|wanted| (wanted.shard, wanted.interest) != (shard, interest));
         if entry.wanted.is_empty() && before > 0 {
             metrics.topics.dec();
-            // While the broker is away there is no answer under way either.
-            if !entry.asked || self.is_away {
+            let asked = entry.asked;
+            let forsaken = (self.topics.len() as u64).saturating_sub(metrics.topics.get());
+            // A broker that is away for long must not fill the memory with what nobody wants.
+            if !asked || (self.is_away && forsaken > TOPICS_FORSAKEN_MAX) {
                 self.give_up(slot, out);
             }
         }
@@ -164,6 +167,8 @@ impl Home {
             return;
         }
         self.connection += 1;
+        // Each is restored, and the answer to that is awaited like the first one.
+        self.topics.iter_mut().for_each(|(_, topic)| topic.asked = true);
         let home = self.me;
         let shards = (0..self.shards).map(|shard| ShardId(shard as u16));
         out.extend(shards.map(|shard| tell(self.route, shard, TopicMessage::Away { home })));
