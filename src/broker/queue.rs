@@ -65,8 +65,9 @@ impl Task {
 pub struct Backlog {
     /// Tasks without an acknowledgement: the length of a list; of a stream, what its group
     /// has not read (lag) and what it has not acknowledged (pending). Where Redis cannot
-    /// tell the lag (before 7.0, or after an XDEL among unread entries), the length of the
-    /// stream stands for it as long as anything is unread: an upper bound.
+    /// tell the lag (before 7.0, or after an XDEL among unread entries) or tells one that is
+    /// longer than the stream, the length of the stream stands for it as long as anything is
+    /// unread: an upper bound.
     pub depth: u64,
     /// Live workers of the queue. `None`: not asked for, or not known, as for every list.
     pub workers: Option<u64>,

@@ -123,6 +123,37 @@ fn fault_7_acknowledged_entries_are_no_backlog() {
     assert_eq!(observe(&mut client, None).depth, 0);
 }
 
+/// Fault 7, from Redis itself: 7.0.15 miscounts what a group has read when it loads an AOF that it
+/// has rewritten, and a queue that is empty keeps a lag. Here it is told the wrong number.
+#[test]
+fn fault_7_a_lag_that_redis_miscounts_is_no_backlog() {
+    let (redis, mut commands) = started();
+    let mut client = client_of(&redis, stream());
+    expect(&mut client, &[Event::Up]);
+    push_all(&mut client, 200);
+    let taken = read(&mut commands, "one", 200);
+    acknowledge(&mut commands, &taken);
+    let last = taken.last().expect("200 entries");
+    let miscount = |commands: &mut redis::Connection| {
+        let set = ["SETID", "tasks", "workers", last, "ENTRIESREAD", "50"];
+        redis::cmd("XGROUP").arg(&set).exec(commands).unwrap();
+    };
+    miscount(&mut commands);
+    let groups: String = redis::cmd("EVAL")
+        .arg("return tostring(redis.call('XINFO','GROUPS','tasks')[1][12])")
+        .arg(0)
+        .query(&mut commands)
+        .unwrap();
+    assert_eq!(groups, "150", "or this test shows nothing");
+    assert_eq!(observe(&mut client, None).depth, 0);
+    // What is unread now counts, with what may be miscounted, up to all that is there.
+    push_all(&mut client, 10);
+    let depth = observe(&mut client, None).depth;
+    assert!((10..=210).contains(&depth), "{depth}");
+    redis::cmd("XTRIM").arg(&["tasks", "MAXLEN", "10"]).exec(&mut commands).unwrap();
+    assert_eq!(observe(&mut client, None).depth, 10);
+}
+
 /// Fault 5, for a stream: a worker in good health on another queue is nobody's here.
 #[test]
 fn fault_5_only_workers_of_this_queue_are_counted() {

@@ -26,11 +26,18 @@ if not found then
   depth = redis.call('XLEN', key)
 else
   local lag = found['lag']
-  if not lag then
-    -- Redis does not know: an upper bound, and nothing where nothing is unread.
+  if lag ~= 0 then
+    -- Redis may not know, and it may be wrong: 7.0 counts what was read before a rewrite of
+    -- its AOF as unread after a restart, for ever. Nothing is unread where nothing stands
+    -- behind the last entry read, and no more than there is.
     local after = '(' .. found['last-delivered-id']
     local unread = #redis.call('XRANGE', key, after, '+', 'COUNT', 1) > 0
-    lag = unread and redis.call('XLEN', key) or 0
+    local length = redis.call('XLEN', key)
+    if not unread then
+      lag = 0
+    elseif not lag or lag < 0 or lag > length then
+      lag = length
+    end
   end
   depth = lag + found['pending']
 end
