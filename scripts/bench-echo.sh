@@ -43,9 +43,6 @@ while (($#)); do
   esac
 done
 
-# number NAME: the value of that field in the JSON line on standard input.
-number() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
-
 # ticks PID: processor time of a process, user and system, in ticks of 10 ms (proc(5)).
 ticks() { sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 12,13 | tr ' ' '+' | bc; }
 

@@ -56,17 +56,6 @@ while (($#)); do
   esac
 done
 
-# number NAME: the value of that field in the JSON line on standard input.
-number() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
-
-start_redis() {
-  command -v redis-server >/dev/null || fail "no redis-server: install redis-server"
-  free_port && REDIS_PORT=$FREE_PORT
-  start redis taskset -c 0 redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --save '' \
-    --appendonly no --dir "$SCRATCH"
-  wait_listening redis "$STARTED_PID" "$REDIS_PORT"
-}
-
 # start_subject KIND SUBSCRIBERS: a server under test; adds it to `targets` and `pids`.
 start_subject() {
   local publisher
@@ -114,7 +103,7 @@ measure() {
 ulimit -n "$(ulimit -Hn)"
 # shellcheck disable=SC2086 # the list is split on purpose
 build_servers $SERVERS
-if [[ " $SERVERS " == *" gateway "* ]]; then start_redis; fi
+if [[ " $SERVERS " == *" gateway "* ]]; then start_redis taskset -c 0; fi
 DISTURBED=0
 machine_line
 echo "One topic, payloads of $BYTES bytes, $INFLIGHT in flight; medians of $ROUNDS windows of" \

@@ -93,9 +93,6 @@ TRIES=2
 
 redis() { redis-cli -p "$REDIS_PORT" "$@"; }
 
-# number NAME: the value of that field in the JSON line on standard input.
-number() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
-
 # metric NAME: that counter of the gateway.
 metric() { curl -sf "http://127.0.0.1:$ADMIN_PORT/metrics" | sed -n "s/^ringgate_$1{[^}]*} //p"; }
 
@@ -143,14 +140,6 @@ inside() {
   if [[ -n $1 ]]; then echo "$BASHPID" >"$1/cgroup.procs"; fi
   shift
   exec "$@"
-}
-
-start_redis() {
-  free_port && REDIS_PORT=$FREE_PORT
-  start redis inside "$REDIS_GROUP" taskset -c 1 redis-server --port "$REDIS_PORT" \
-    --bind 127.0.0.1 --save '' --appendonly no --dir "$SCRATCH"
-  REDIS_PID=$STARTED_PID
-  wait_listening redis "$REDIS_PID" "$REDIS_PORT"
 }
 
 start_gateway() {
@@ -305,7 +294,7 @@ for placement in $PLACEMENTS; do
     shared) ;;
     *) fail "no placement called $placement (thirds or shared)" ;;
   esac
-  start_redis
+  start_redis inside "$REDIS_GROUP" taskset -c 1
   start_gateway
   for worker in $WORKERS; do measure "$placement" "$worker"; done
   stop "$GATEWAY_PID"

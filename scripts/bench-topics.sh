@@ -47,15 +47,6 @@ while (($#)); do
     *) usage >&2 && exit 2 ;;
   esac
 done
-command -v redis-server >/dev/null || fail "no redis-server: apt-get install redis-server"
-
-start_redis() {
-  free_port && REDIS_PORT=$FREE_PORT
-  start redis taskset -c 1 redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --save '' \
-    --appendonly no --dir "$SCRATCH"
-  wait_listening redis "$STARTED_PID" "$REDIS_PORT"
-}
-
 # start_gateway OUTBOX: with outboxes of that size.
 start_gateway() {
   local admin
@@ -98,7 +89,7 @@ load() {
 
 build_servers
 machine_line
-start_redis
+start_redis taskset -c 1
 for part in $PARTS; do
   case $part in
     at-once)

@@ -69,6 +69,20 @@ wait_listening() {
   fail "$1 does not listen on port $3 (looked $attempt times; its output is above)"
 }
 
+# number NAME: the value of that field in the JSON line on standard input.
+number() { sed -n "s/.*\"$1\":\([0-9.]*\).*/\1/p"; }
+
+# start_redis COMMAND...: a Redis of the script's own, without a disk, through that command (taskset
+# and the like); sets REDIS_PORT and REDIS_PID.
+start_redis() {
+  command -v redis-server >/dev/null || fail "no redis-server: apt-get install redis-server"
+  free_port && REDIS_PORT=$FREE_PORT
+  start redis "$@" redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --save '' --appendonly no \
+    --dir "$SCRATCH"
+  REDIS_PID=$STARTED_PID
+  wait_listening redis "$REDIS_PID" "$REDIS_PORT"
+}
+
 # start_server KIND CORE CONNECTIONS: the floor, the ring engine alone, or the gateway; sets SERVER_PID and SERVER_PORT.
 start_server() {
   local kind=$1 core=$2 connections=$3 admin_port

@@ -214,15 +214,7 @@ impl Broadcast {
                 self.writing &= id != self.publisher;
                 Ok(())
             }
-            Event::PeerFinished(id) => {
-                Err(format!("the server closed connection {}", id.slot + 1).into())
-            }
-            Event::Failed(id, error) => Err(format!("connection {}: {error}", id.slot + 1).into()),
-            Event::Accepted(_)
-            | Event::Freed(_)
-            | Event::AcceptStopped(_)
-            | Event::Tick
-            | Event::Timer => Ok(()),
+            other => connect::ended(&other),
         }
     }
 

@@ -159,15 +159,7 @@ impl Loop {
                 self.connections[id.slot as usize].spare = spare.into_buffer();
                 Ok(())
             }
-            Event::PeerFinished(id) => {
-                Err(format!("the server closed connection {}", id.slot + 1).into())
-            }
-            Event::Failed(id, error) => Err(format!("connection {}: {error}", id.slot + 1).into()),
-            Event::Accepted(_)
-            | Event::Freed(_)
-            | Event::AcceptStopped(_)
-            | Event::Tick
-            | Event::Timer => Ok(()),
+            other => connect::ended(&other),
         }
     }
 

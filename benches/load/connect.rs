@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use ringgate::ring::Event;
 use socket2::{Domain, Socket, Type};
 use tungstenite::handshake::derive_accept_key;
 
@@ -45,6 +46,17 @@ pub fn open(endpoint: &Endpoint, sources: u8, index: u32) -> Result<Opened, Fail
     let (stream, surplus) = opened.map_err(|error| format!("connection {}: {error}", index + 1))?;
     stream.set_nonblocking(true)?;
     Ok(Opened { stream, surplus })
+}
+
+/// What happens to a connection beside its traffic: a run ends with the first that is lost.
+pub fn ended(event: &Event) -> Result<(), Failure> {
+    match event {
+        Event::PeerFinished(id) => {
+            Err(format!("the server closed connection {}", id.slot + 1).into())
+        }
+        Event::Failed(id, error) => Err(format!("connection {}: {error}", id.slot + 1).into()),
+        _ => Ok(()),
+    }
 }
 
 fn connect(server: SocketAddr, sources: u8, index: u32) -> Result<TcpStream, Failure> {

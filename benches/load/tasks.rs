@@ -238,15 +238,7 @@ impl Load {
                 (connection.spare, connection.writing) = (spare.into_buffer(), false);
                 self.send(id.slot as usize)
             }
-            Event::PeerFinished(id) => {
-                Err(format!("the gateway closed connection {}", id.slot + 1).into())
-            }
-            Event::Failed(id, error) => Err(format!("connection {}: {error}", id.slot + 1).into()),
-            Event::Accepted(_)
-            | Event::Freed(_)
-            | Event::AcceptStopped(_)
-            | Event::Tick
-            | Event::Timer => Ok(()),
+            other => connect::ended(&other),
         }
     }
 
