@@ -245,6 +245,8 @@ impl Shard {
         }
         self.events = events;
         self.broker.collect(&mut self.wire, self.now.ms, &mut self.broker_events);
+        // Or what peers have for those who have just left would count as dropped.
+        self.tell_left();
         busy |= self.hear_peers();
         busy |= self.carry_out();
         busy |= self.flush_peers();

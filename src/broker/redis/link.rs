@@ -207,6 +207,7 @@ impl Link {
                 if self.subscriptions.remove(&channel) && self.is_up() {
                     self.work.hold(Held::Unsubscribe(channel));
                 }
+                self.work.drop_stale(&self.subscriptions);
             }
         }
         self.set_gauges();

@@ -289,6 +289,20 @@ impl Work {
         }
     }
 
+    /// Forgets held `Subscribe`s that nobody wants any more, where they are the most: a link
+    /// that is down for long takes them as they come, and they are taken back one by one.
+    pub fn drop_stale(&mut self, subscriptions: &Subscriptions) {
+        if self.asked <= 2 * subscriptions.len() + SUBSCRIBE_WINDOW {
+            return;
+        }
+        let asked = &mut self.asked;
+        self.held.retain(|held| {
+            let stale = matches!(held, Held::Subscribe(asked) if !subscriptions.is_current(asked));
+            *asked -= usize::from(stale);
+            !stale
+        });
+    }
+
     fn take_current(
         &mut self,
         next: Asked,

@@ -162,6 +162,24 @@ fn subscribing_and_giving_up_while_away_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_was_given_up_while_away_takes_no_room_from_what_is_wanted() {
+    let limits = LinkLimits { subscriptions: 10_000, ..LinkLimits::default() };
+    let mut rig = Rig::new(limits);
+    rig.submit(subscribe("wanted"));
+    for number in 0..50_000 {
+        let channel = number.to_string();
+        rig.submit(subscribe(&channel));
+        rig.submit(unsubscribe(&channel));
+        assert!(rig.link.work.asked() <= SUBSCRIBE_WINDOW + 8, "{}", rig.link.work.asked());
+    }
+    assert_eq!(rig.take_events(), [], "nothing was refused for lack of room");
+    rig.connect();
+    rig.turn().unwrap();
+    assert_eq!(rig.take_events(), [Event::Up, Event::Subscribed("wanted".into())]);
+    assert_eq!(rig.link.work.asked(), 0);
+}
+
+#[test]
 fn silence_is_noticed_idle_or_not() {
     let mut rig = Rig::up();
     rig.link.on_tick(rig.now_ms + 4_999).unwrap();
