@@ -100,9 +100,14 @@ set_queues() {
   fi
 }
 
-# interrupts: those of its queues, in their order: eth0-TxRx-0, virtio2-input.0.
+# interrupts: those that the device has, or, where it names none, those that drivers call after its
+# queues, in their order: eth0-TxRx-0, virtio2-input.0.
 interrupts() {
   local device
+  if compgen -G "$NIC/device/msi_irqs/*" >/dev/null; then
+    find "$NIC/device/msi_irqs" -mindepth 1 -maxdepth 1 -printf '%f\n' | sort -n
+    return
+  fi
   device=$(basename "$(readlink "$NIC/device" || true)")
   awk -v name="$INTERFACE" -v device="${device:-none}" '
     { number = $1; label = $NF; sub(/:$/, "", number) }
