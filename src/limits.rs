@@ -379,9 +379,6 @@ const _: () = assert!(TOPICS_CONFLATE_MS_MAX as u64 >= TOPICS_FLUSH_TICK_MS);
 /// Bytes of the body of one request. 256 topics of the greatest length, which are the default
 /// of a connection; past it 413. Its memory counts among the partial messages (`held_bytes`).
 pub const SESSION_BODY_BYTES_MAX: usize = 64 * 1024;
-/// Longest time between two values of a topic that a session may ask for (contract, topics
-/// route; the range of the setting is the same).
-pub const CONFLATE_MS_MAX: u64 = 60_000;
 /// Bytes of all sessions of topics at home on one shard: names of topics and what is around
 /// them. Those that wait are bounded by number too (`sessions_max`), those in use by the
 /// connections. Past it 503 `memory`. Room for half a million sessions of three topics.

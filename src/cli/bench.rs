@@ -19,6 +19,7 @@ use crate::{
         target::{Sources, Target},
         topics,
     },
+    limits::TOPICS_CONFLATE_MS_MAX,
     topics::ChannelPattern,
 };
 
@@ -83,14 +84,14 @@ struct TopicsArgs {
     /// Users
     #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=1_000_000))]
     users: u32,
-    /// Exponent of the Zipf distribution of topics over users
-    #[arg(long, default_value_t = 1.0, value_parser = rate)]
+    /// Exponent of the Zipf distribution of topics over users; 0: all topics alike
+    #[arg(long, default_value_t = 1.0, value_parser = exponent)]
     zipf: f64,
     /// Bytes of a message
     #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(..=16 << 20))]
     payload_bytes: u32,
     /// Conflation to ask for, in milliseconds; 0: none [default: the route's]
-    #[arg(long, value_parser = value_parser!(u32).range(..=60_000))]
+    #[arg(long, value_parser = value_parser!(u32).range(..=i64::from(TOPICS_CONFLATE_MS_MAX)))]
     conflate_ms: Option<u32>,
     /// Seconds to measure
     #[arg(long, default_value_t = 20, value_parser = value_parser!(u64).range(1..=86_400))]
@@ -209,6 +210,11 @@ impl SpikeArgs {
 
 fn channel(text: &str) -> Result<ChannelPattern, String> {
     ChannelPattern::parse(text).ok_or_else(|| "it must have {topic} in it, once".to_owned())
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.0..=10.0).contains(number));
+    number.ok_or_else(|| "it is not from 0 to 10".to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {

@@ -6,6 +6,7 @@ use super::resolve::EffectiveValue;
 use super::route::of_route;
 use super::setting::Setting;
 use super::{Config, RouteKind};
+use crate::limits::TOPICS_CONFLATE_MS_MAX;
 use crate::topics::ChannelPattern;
 
 /// What a connection without conflation meets that does not keep up.
@@ -51,7 +52,11 @@ pub const TOPICS_SETTINGS: &[Setting<TopicsRoute>] = &[
     of_route(
         "conflate_ms",
         Kind::Count(
-            Range { min: 0, max: 60_000, why: "in milliseconds; a value older is no news" },
+            Range {
+                min: 0,
+                max: TOPICS_CONFLATE_MS_MAX as u64,
+                why: "in milliseconds; a value older is no news",
+            },
             // The range ends far below.
             |r, v| r.conflate_ms = v as u32,
         ),

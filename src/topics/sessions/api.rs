@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     http::Answer,
-    limits::{CONFLATE_MS_MAX, SESSION_COMPLAINT_CHARS},
+    limits::{SESSION_COMPLAINT_CHARS, TOPICS_CONFLATE_MS_MAX},
     ws::{Head, query_value},
 };
 
@@ -239,7 +239,7 @@ fn parse_topics(names: &[String], route: &SessionRoute) -> Result<Vec<Topic>, Re
 }
 
 fn parse_conflate_ms(ms: u64) -> Result<u32, Refusal> {
-    let fits = u32::try_from(ms).ok().filter(|_| ms <= CONFLATE_MS_MAX);
-    let message = || format!("conflate_ms must be 0 to {CONFLATE_MS_MAX}");
+    let fits = u32::try_from(ms).ok().filter(|&ms| ms <= TOPICS_CONFLATE_MS_MAX);
+    let message = || format!("conflate_ms must be 0 to {TOPICS_CONFLATE_MS_MAX}");
     fits.ok_or_else(|| Refusal::bad_request(message()))
 }
