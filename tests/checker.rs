@@ -86,8 +86,8 @@ fn run(plan: &Plan, mode: Mode) {
     let door = |listen, admin| Door { listen, admin, life: 0.into() };
     let doors = [door(listen_1, admin_1), door(listen_2, admin_2)];
     let stage = Stage::new(plan.seed, mode, plan.faults.clone(), doors);
-    for door in &stage.doors {
-        assert!(processes::until_ready(door.admin), "{}", cast.gateways[0].last_words());
+    for (door, gateway) in stage.doors.iter().zip(&cast.gateways) {
+        assert!(processes::until_ready(door.admin), "{}", gateway.last_words());
     }
 
     let begin = Instant::now();

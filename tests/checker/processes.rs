@@ -5,6 +5,10 @@ use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -113,11 +117,15 @@ pub fn shards() -> u64 {
     if cores() == "0" { 1 } else { 2 }
 }
 
-/// Nobody else's, for as long as the run lasts, unless somebody asks for exactly this one.
+/// Nobody else's, for as long as the run lasts, unless somebody asks for exactly this one. Each
+/// is told once: what was told may not be bound yet.
 pub fn free_address() -> SocketAddr {
-    let start = u64::from(std::process::id()) * 37 + uuid::Uuid::new_v4().as_u64_pair().0 % 997;
-    (0..15_000_u64)
-        .map(|step| PORTS + ((start + step) % 15_000) as u16)
+    static TOLD: AtomicU64 = AtomicU64::new(0);
+    static START: LazyLock<u64> = LazyLock::new(|| {
+        u64::from(std::process::id()) * 37 + uuid::Uuid::new_v4().as_u64_pair().0 % 997
+    });
+    (0..15_000)
+        .map(|_| PORTS + ((*START + TOLD.fetch_add(1, Relaxed)) % 15_000) as u16)
         .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
         .find(|address| TcpListener::bind(address).is_ok())
         .expect("a free port")
