@@ -13,6 +13,7 @@
 //! | [`choice`] ▢ | which topics each user picks |
 //! | [`publisher`] | the other side of topics: PUBLISH on time |
 //! | [`reading`] ▢ | what subscribers received: latency, order, losses |
+//! | [`cost`] | what a server on this machine costs, and how that grows |
 //! | [`process`] | what the server costs: processor time and memory, from `/proc` |
 //! | [`topics`] | profile: subscribers of many topics |
 //! | [`spike`] | profile: users that come, stay a while, and go |
@@ -21,6 +22,7 @@
 //! generator or a server that falls behind does not hide it.
 
 pub mod choice;
+pub mod cost;
 pub mod fleet;
 mod inbound;
 pub mod process;
