@@ -85,7 +85,8 @@ fn shown(limit: Option<u64>) -> String {
     limit.map_or("unlimited".to_owned(), |limit| limit.to_string())
 }
 
-fn kernel_release() -> String {
+/// Release of the running kernel, as `uname -r` has it.
+pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 

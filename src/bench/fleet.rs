@@ -5,19 +5,17 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    fmt, io,
     net::SocketAddr,
-    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{Domain, Socket, Type};
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
     inbound::{Frame, first_frame, response},
+    outbound::{begin_connect, write_masked},
     target::{Sources, Target},
 };
 use crate::{
@@ -31,8 +29,6 @@ use crate::{
 const OPEN_MS: u64 = 10_000;
 /// Any key will do: the server answers with its digest, and keeps nothing.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-/// The clients' mask: any value costs the server the same.
-const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
 /// One connection of one user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,6 +59,20 @@ pub enum End {
     Broken(&'static str),
 }
 
+impl fmt::Display for End {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered => out.write_str("closed after the answer"),
+            Self::Refused(status) => write!(out, "refused with HTTP {status}"),
+            Self::Closed(Some(code)) => write!(out, "closed by the server with {code}"),
+            Self::Closed(None) => out.write_str("closed by the server without a code"),
+            Self::Lost(why) => write!(out, "lost: {why}"),
+            Self::Slow => write!(out, "not open after {} s", OPEN_MS / 1000),
+            Self::Broken(why) => write!(out, "the server broke the protocol: {why}"),
+        }
+    }
+}
+
 /// Who the clients are, and what they do. Every connection has one `on_open` or `on_answer`
 /// at most, and one `on_end` at the end, unless it was told to leave.
 pub trait Crowd {
@@ -86,6 +96,8 @@ enum State {
     /// Some other request was made.
     Asking,
     Open,
+    /// Open, and without frames.
+    Raw,
     /// Its end was told.
     Over,
 }
@@ -111,10 +123,14 @@ pub struct Fleet {
     peers: Vec<Peer>,
     dirty: Vec<SocketId>,
     /// Connections that are not open, oldest first, with the time by which they must be.
-    opening: VecDeque<(Instant, ClientId)>,
+    deadlines: VecDeque<(Instant, ClientId)>,
+    /// Raw connections that were begun since the last turn.
+    begun: Vec<ClientId>,
     sources: Sources,
     dialled: usize,
-    /// WebSockets that are open.
+    /// Connections whose upgrade or request has not been answered.
+    pub opening: usize,
+    /// WebSockets that are open, and raw connections.
     pub open: usize,
     /// Data messages received.
     pub messages: u64,
@@ -134,7 +150,9 @@ impl Fleet {
             events: Vec::new(),
             peers: Vec::new(),
             dirty: Vec::new(),
-            opening: VecDeque::new(),
+            deadlines: VecDeque::new(),
+            begun: Vec::new(),
+            opening: 0,
             sources,
             dialled: 0,
             open: 0,
@@ -154,6 +172,18 @@ impl Fleet {
              Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
         self.dial(target.address, State::Upgrading, user, request.into_bytes())
+    }
+
+    /// Begins a TCP connection of `user` that carries bytes and no frames; `on_open` follows at
+    /// once, and every `on_message` has as many bytes as one read brought.
+    ///
+    /// # Errors
+    /// Out of descriptors or ports.
+    pub fn connect_raw(&mut self, target: &Target, user: u32) -> io::Result<ClientId> {
+        let client = self.dial(target.address, State::Raw, user, Vec::new())?;
+        self.open += 1;
+        self.begun.push(client);
+        Ok(client)
     }
 
     /// Makes one HTTP request on a connection of its own; `on_answer` and `on_end` follow.
@@ -193,8 +223,11 @@ impl Fleet {
         let generation = socket.generation;
         self.peers[slot] = Peer { state, user, generation, gathered: request, ..Peer::default() };
         let client = ClientId { socket, user };
-        self.mark(socket);
-        self.opening.push_back((Instant::now() + Duration::from_millis(OPEN_MS), client));
+        if state != State::Raw {
+            self.opening += 1;
+            self.mark(socket);
+            self.deadlines.push_back((Instant::now() + Duration::from_millis(OPEN_MS), client));
+        }
         Ok(client)
     }
 
@@ -203,12 +236,23 @@ impl Fleet {
         self.send_frame(client.socket, Opcode::Text, text.as_bytes());
     }
 
+    /// Sends a binary message with the next write; over a raw connection just its bytes.
+    pub fn send_binary(&mut self, client: ClientId, payload: &[u8]) {
+        match self.peer(client.socket) {
+            Some(peer) if peer.state == State::Raw => {
+                peer.gathered.extend_from_slice(payload);
+                self.mark(client.socket);
+            }
+            _ => self.send_frame(client.socket, Opcode::Binary, payload),
+        }
+    }
+
     /// Says goodbye with code 1000 and leaves. Nothing more is told of the connection.
     pub fn leave(&mut self, client: ClientId) {
         self.send_frame(client.socket, Opcode::Close, &1000u16.to_be_bytes());
         self.flush();
         if let Some(peer) = self.peer(client.socket)
-            && peer.state == State::Open
+            && matches!(peer.state, State::Open | State::Raw)
         {
             peer.state = State::Over;
             self.open -= 1;
@@ -221,7 +265,7 @@ impl Fleet {
     pub fn hang_up(&mut self, client: ClientId) {
         if let Some(peer) = self.peer(client.socket) {
             let before = std::mem::replace(&mut peer.state, State::Over);
-            self.open -= usize::from(before == State::Open);
+            self.count_out(before);
             self.ring.close(client.socket);
         }
     }
@@ -241,6 +285,11 @@ impl Fleet {
     /// # Errors
     /// Only what is wrong with the ring itself.
     pub fn turn(&mut self, crowd: &mut impl Crowd) -> io::Result<bool> {
+        for client in std::mem::take(&mut self.begun) {
+            if self.peer(client.socket).is_some_and(|peer| peer.state == State::Raw) {
+                crowd.on_open(self, client);
+            }
+        }
         self.flush();
         let mut events = std::mem::take(&mut self.events);
         let any = self.ring.turn(&mut events)? > 0;
@@ -318,6 +367,11 @@ impl Fleet {
                 _ if rest.is_empty() => return taken,
                 State::Upgrading | State::Asking => self.take_response(id, rest, crowd),
                 State::Open => self.take_frame(id, rest, crowd),
+                State::Raw => {
+                    let user = self.peer(id).map_or(0, |peer| peer.user);
+                    crowd.on_message(self, ClientId { socket: id, user }, rest);
+                    return bytes.len();
+                }
                 State::Vacant | State::Over => return bytes.len(),
             };
             match step {
@@ -350,6 +404,7 @@ impl Fleet {
         } else {
             peer.state = State::Open;
             self.open += 1;
+            self.opening -= 1;
             crowd.on_open(self, client);
         }
         Ok(Some(response.len))
@@ -388,26 +443,30 @@ impl Fleet {
         let Some(peer) = self.peer(id) else { return };
         let (before, user) = (std::mem::replace(&mut peer.state, State::Over), peer.user);
         self.ring.close(id);
-        let client = ClientId { socket: id, user };
+        self.count_out(before);
+        if !matches!(before, State::Vacant | State::Over) {
+            crowd.on_end(self, ClientId { socket: id, user }, end);
+        }
+    }
+
+    /// A connection in this state is no more.
+    fn count_out(&mut self, before: State) {
         match before {
-            State::Open => {
-                self.open -= 1;
-                crowd.on_end(self, client, end);
-            }
-            State::Upgrading | State::Asking => crowd.on_end(self, client, end),
+            State::Open | State::Raw => self.open -= 1,
+            State::Upgrading | State::Asking => self.opening -= 1,
             State::Vacant | State::Over => {}
         }
     }
 
     fn expire(&mut self, crowd: &mut impl Crowd) {
         let is_due = |(until, _): &(Instant, ClientId)| *until <= Instant::now();
-        while let Some((until, client)) = self.opening.pop_front() {
+        while let Some((until, client)) = self.deadlines.pop_front() {
             let state = self.peer(client.socket).map_or(State::Over, |peer| peer.state);
             if !matches!(state, State::Upgrading | State::Asking) {
                 continue;
             }
             if !is_due(&(until, client)) {
-                self.opening.push_front((until, client));
+                self.deadlines.push_front((until, client));
                 return;
             }
             self.end(client.socket, End::Slow, crowd);
@@ -448,27 +507,4 @@ impl Fleet {
         let peer = self.peers.get_mut(id.slot as usize)?;
         (peer.generation == id.generation && peer.state != State::Vacant).then_some(peer)
     }
-}
-
-/// A socket whose connect is under way: the ring waits until it can be written.
-fn begin_connect(to: SocketAddr, sources: &Sources, nth: usize) -> io::Result<OwnedFd> {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM.nonblocking(), None)?;
-    if let Some(source) = sources.nth(nth) {
-        // Without it, bind takes a port that no other destination may use, and they run out.
-        setsockopt(&socket, IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
-    }
-    socket.set_tcp_nodelay(true)?;
-    match socket.connect(&to.into()) {
-        Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
-        _ => Ok(socket.into()),
-    }
-}
-
-fn write_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
-    let at = out.len();
-    crate::ws::write_header(out, opcode, payload.len());
-    out[at + 1] |= 0x80;
-    out.extend_from_slice(&MASK);
-    out.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
 }

@@ -1,36 +1,58 @@
 //! The load generator: many clients of a WebSocket server, on the project's own ring.
 //!
 //! [`Fleet`] holds the clients, knows HTTP and frames as a client does, and tells a [`Crowd`]
-//! what happens to each; a profile is a crowd with a script. Everything of one generator
+//! what happens to each; a profile is a crowd with a script. Everything of one process of the load
 //! runs on one thread, but for what publishes.
+//!
+//! A run has one process that reports and one or more that make the load, each with its share of
+//! the users. They share a clock and speak JSON, a line each.
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`target`] ▢ | where the server is, and the addresses to come from |
+//! | [`run`] | the process that reports: starts the others, hears them, reads the server's cost |
+//! | `crew`, [`order`] ▢ | the processes of the load; what is said between them and the run |
+//! | [`probe`] | before a run: can this host make the load, and is there a server |
+//! | [`generator`] | one process of the load: stages, slices |
+//! | [`script`], [`roster`] ▢ | what a profile is; users with one connection each |
+//! | [`echo`], [`idle`], [`topics`], [`spike`] | the profiles |
 //! | [`fleet`] | the clients: connect, upgrade, send, receive, leave |
-//! | `inbound` ▢ | what a server sends: response heads, frames |
+//! | `inbound` ▢, `outbound` | what a server sends: response heads, frames; what clients send |
 //! | [`stages`] ▢ | how many users there are when |
+//! | [`target`] ▢ | where the server is, and the addresses to come from |
 //! | [`choice`] ▢ | which topics each user picks |
-//! | [`publisher`] | the other side of topics: PUBLISH on time |
-//! | [`reading`] ▢ | what subscribers received: latency, order, losses |
+//! | [`publisher`], [`reading`] ▢ | the other side of topics: PUBLISH on time; what subscribers received |
+//! | [`tally`] ▢, [`clock`] | what is counted in a slice of time; the clock that processes share |
+//! | [`report`] ▢ | what was measured: plateaus, validity, text |
 //! | [`cost`] | what a server on this machine costs, and how that grows |
-//! | [`process`] | what the server costs: processor time and memory, from `/proc` |
-//! | [`topics`] | profile: subscribers of many topics |
-//! | [`spike`] | profile: users that come, stay a while, and go |
+//! | [`process`] | processor time and memory of a process, from `/proc` |
 //!
 //! Latency counts from the moment at which a message was meant to be sent, so that a
 //! generator or a server that falls behind does not hide it.
 
 pub mod choice;
+pub mod clock;
 pub mod cost;
+mod crew;
+pub mod echo;
 pub mod fleet;
+pub mod generator;
+pub mod idle;
 mod inbound;
+pub mod order;
+mod outbound;
+pub mod probe;
 pub mod process;
 pub mod publisher;
 pub mod reading;
+pub mod report;
+pub mod roster;
+pub mod run;
+pub mod script;
 pub mod spike;
 pub mod stages;
+pub mod tally;
 pub mod target;
 pub mod topics;
 
+pub use self::crew::COMMAND as GENERATOR_COMMAND;
 pub use self::fleet::{ClientId, Crowd, End, Fleet};

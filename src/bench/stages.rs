@@ -2,21 +2,43 @@
 
 use std::{fmt, str::FromStr, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 /// One stage: the number of users moves evenly to `users`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 struct Stage {
     length: Duration,
     users: u32,
 }
 
 /// Stages, one after another, from nobody.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stages {
     stages: Vec<Stage>,
 }
 
+/// A time in which the number of users does not change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flat {
+    /// From the beginning.
+    pub from: Duration,
+    /// From the beginning.
+    pub to: Duration,
+    /// How many there are.
+    pub users: u32,
+}
+
 /// Most users of one generator.
 const USERS_MAX: u32 = 10_000_000;
+/// Most stages of one run.
+const STAGES_MAX: usize = 1_000;
+
+/// The stages that the price engine was tested with.
+const NAMED: [(&str, &str); 3] = [
+    ("smoke", "3m:100,1m:100,30s:150,1m:150,10s:0"),
+    ("spike", "3m:1000,1m:1000,30s:1500,1m:1500,10s:0"),
+    ("capacity", "5m:5000,5m:5000"),
+];
 
 impl Stages {
     /// How many users there should be at `time` from the beginning.
@@ -44,6 +66,27 @@ impl Stages {
         self.stages.iter().map(|stage| stage.users).max().unwrap_or(0)
     }
 
+    /// Up to `users`, which takes `ramp`, and so many for the time of `hold`; then twice as many,
+    /// and so on, `doublings` times.
+    pub fn doubling(users: u32, ramp: Duration, hold: Duration, doublings: u32) -> Self {
+        let steps = (0..=doublings).map(|step| users.saturating_mul(1 << step.min(31)));
+        let pair = |users| [Stage { length: ramp, users }, Stage { length: hold, users }];
+        Self { stages: steps.flat_map(pair).collect() }
+    }
+
+    /// When the number of users does not change, and there are any.
+    pub fn flats(&self) -> Vec<Flat> {
+        let (mut from, mut before, mut flats) = (Duration::ZERO, 0, Vec::new());
+        for &Stage { length, users } in &self.stages {
+            let to = from + length;
+            if users == before && users > 0 {
+                flats.push(Flat { from, to, users });
+            }
+            (from, before) = (to, users);
+        }
+        flats
+    }
+
     /// The same in a `scale`th of the time.
     #[must_use]
     pub fn compressed(&self, scale: f64) -> Self {
@@ -55,8 +98,14 @@ impl Stages {
 impl FromStr for Stages {
     type Err = String;
 
-    /// Reads `3m:1000,30s:1500,10s:0`: lengths in `ms`, `s`, `m` or `h`.
+    /// Reads `3m:1000,30s:1500,10s:0`: lengths in `ms`, `s`, `m` or `h`; or a name: `smoke`,
+    /// `spike`, `capacity`.
     fn from_str(text: &str) -> Result<Self, String> {
+        let named = NAMED.iter().find(|(name, _)| *name == text.trim());
+        let text = named.map_or(text, |(_, stages)| stages);
+        if text.split(',').count() > STAGES_MAX {
+            return Err(format!("more than {STAGES_MAX} stages"));
+        }
         let stages: Result<Vec<Stage>, String> = text.split(',').map(stage).collect();
         let stages = Self { stages: stages? };
         if stages.peak() == 0 {
@@ -115,6 +164,22 @@ mod tests {
         let short = stages.compressed(10.0);
         assert_eq!((short.length().as_secs(), at(&short, 9)), (34, 500));
         assert_eq!(short.to_string().parse::<Stages>().unwrap(), short);
+    }
+
+    #[test]
+    fn flat_stages_are_found() {
+        let flats = |text: &str| text.parse::<Stages>().unwrap().flats();
+        let flat = |from, to, users| {
+            let [from, to] = [from, to].map(Duration::from_secs);
+            Flat { from, to, users }
+        };
+        let spike = "3m:1000,1m:1000,30s:1500,1m:1500,10s:0,5s:0";
+        assert_eq!(flats(spike), [flat(180, 240, 1000), flat(270, 330, 1500)]);
+        assert_eq!(flats("spike")[..], flats(spike)[..]);
+        assert_eq!(flats("10s:5"), []);
+        let [ramp, hold] = [2, 5].map(Duration::from_secs);
+        let doubling = Stages::doubling(100, ramp, hold, 2);
+        assert_eq!(doubling.flats(), [flat(2, 7, 100), flat(9, 14, 200), flat(16, 21, 400)]);
     }
 
     #[test]

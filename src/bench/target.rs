@@ -6,8 +6,10 @@ use std::{
     str::FromStr,
 };
 
+use serde::{Deserialize, Serialize};
+
 /// A WebSocket server and one of its paths.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Target {
     /// Where to connect.
     pub address: SocketAddr,
@@ -45,7 +47,7 @@ impl fmt::Display for Target {
 
 /// Addresses of this host to connect from, taken in turn: one address has no more than some
 /// 28,000 ports towards one server.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Sources {
     addresses: Vec<IpAddr>,
 }
@@ -54,6 +56,26 @@ pub struct Sources {
 const SOURCES_MAX: u32 = 65_536;
 
 impl Sources {
+    /// How many there are; none: whichever the kernel takes.
+    pub fn len(&self) -> usize {
+        self.addresses.len()
+    }
+
+    /// Whether the kernel chooses.
+    pub fn is_empty(&self) -> bool {
+        self.addresses.is_empty()
+    }
+
+    /// The same, beginning with another one, so that several processes don't all begin alike.
+    #[must_use]
+    pub fn beginning_at(&self, nth: usize) -> Self {
+        let mut addresses = self.addresses.clone();
+        if !addresses.is_empty() {
+            addresses.rotate_left(nth % self.addresses.len());
+        }
+        Self { addresses }
+    }
+
     /// The address of the `nth` connection; `None`: whichever the kernel takes.
     pub fn nth(&self, nth: usize) -> Option<IpAddr> {
         let count = self.addresses.len();

@@ -39,6 +39,9 @@ pub enum Command {
     Worker(WorkerArgs),
     /// Put load on a WebSocket server and measure what it does
     Bench(BenchArgs),
+    /// One process of a load, started by `bench`
+    #[command(name = crate::bench::GENERATOR_COMMAND, hide = true)]
+    BenchGenerator,
     /// Check this host: kernel, limits, sysctls, NIC queues, Redis; changes nothing
     #[command(after_help = "Each line: ok, warn or fail, what was found, what is wanted, and the \
                             command that mends it. Exit codes: 0 nothing fails, 1 something \

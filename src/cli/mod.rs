@@ -66,6 +66,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Demo(args) => demo::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::BenchGenerator => bench::generate(),
         Command::Doctor(args) => doctor::run(&args, &mut io::stdout()),
         Command::Config(args) => config::run(&args, &mut io::stdout()),
         Command::Completions { shell } => manual::completions(shell, &mut io::stdout()),

@@ -1,4 +1,4 @@
-//! `ringgate bench`: the load generator.
+//! Profiles with a Redis of their own: what they are told, and how they are run.
 
 use std::{
     fs,
@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{Args, Subcommand, value_parser};
+use clap::{Args, value_parser};
 use serde::Serialize;
 
-use super::Error;
+use crate::cli::Error;
 use crate::{
     bench::{
         process::Process,
@@ -22,22 +22,6 @@ use crate::{
     limits::TOPICS_CONFLATE_MS_MAX,
     topics::ChannelPattern,
 };
-
-/// Arguments of `ringgate bench`.
-#[derive(Args, Clone, Debug)]
-pub struct BenchArgs {
-    /// What to do to the server
-    #[command(subcommand)]
-    profile: Profile,
-}
-
-#[derive(Subcommand, Clone, Debug)]
-enum Profile {
-    /// Users subscribed to a few of many topics, each of which ticks
-    Topics(TopicsArgs),
-    /// Users who get a session, connect, stay a while, leave and come again, in stages
-    Spike(SpikeArgs),
-}
 
 /// What every profile is told.
 #[derive(Args, Clone, Debug)]
@@ -75,7 +59,7 @@ struct Common {
 }
 
 #[derive(Args, Clone, Debug)]
-struct TopicsArgs {
+pub(super) struct TopicsArgs {
     #[command(flatten)]
     common: Common,
     /// Process id of the server, where it is on this machine: its processor time and memory
@@ -105,7 +89,7 @@ struct TopicsArgs {
 }
 
 #[derive(Args, Clone, Debug)]
-struct SpikeArgs {
+pub(super) struct SpikeArgs {
     #[command(flatten)]
     common: Common,
     /// Stages, LENGTH:USERS at their end
@@ -122,22 +106,21 @@ struct SpikeArgs {
     no_publish: bool,
 }
 
-/// Runs a profile and prints its report.
-///
-/// # Errors
-/// Whatever keeps the load from being made; a server that does badly is a report.
-pub fn run(args: &BenchArgs) -> Result<(), Error> {
-    match &args.profile {
-        Profile::Topics(args) => {
-            args.common.prepare()?;
-            let report = topics::run(&args.options()).map_err(|error| args.common.failed(&error));
-            args.common.print(&report?)
-        }
-        Profile::Spike(args) => {
-            args.common.prepare()?;
-            let report = spike::run(&args.options()).map_err(|error| args.common.failed(&error));
-            args.common.print(&report?)
-        }
+impl TopicsArgs {
+    /// Runs the profile and prints its report.
+    pub(super) fn run(&self) -> Result<(), Error> {
+        self.common.prepare()?;
+        let report = topics::run(&self.options()).map_err(|error| self.common.failed(&error));
+        self.common.print(&report?)
+    }
+}
+
+impl SpikeArgs {
+    /// Runs the profile and prints its report.
+    pub(super) fn run(&self) -> Result<(), Error> {
+        self.common.prepare()?;
+        let report = spike::run(&self.options()).map_err(|error| self.common.failed(&error));
+        self.common.print(&report?)
     }
 }
 
@@ -217,7 +200,7 @@ fn exponent(text: &str) -> Result<f64, String> {
     number.ok_or_else(|| "it is not from 0 to 10".to_owned())
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(super) fn rate(text: &str) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|number| (0.001..=10_000.0).contains(number));
     number.ok_or_else(|| "it is not from 0.001 to 10000".to_owned())
 }

@@ -1,0 +1,136 @@
+//! ▢ Why a result would mislead: a load that fell behind, lost count, or had no processor left.
+//!
+//! A server that does badly is no reason: that is what a report is for.
+
+use super::{Report, plateau::Plateau};
+
+/// Share of messages that may leave over 10 ms after their time.
+const LATE_SHARE_MAX: f64 = 0.01;
+/// Processor time of one process of the load, past which it measures itself. One core is 1.
+const LOAD_CORES_MAX: f64 = 0.95;
+/// Share of the users that may be missing on a plateau while none has failed.
+const ABSENT_SHARE_MAX: f64 = 0.01;
+
+/// Everything that speaks against the report's figures, for people.
+pub fn objections(report: &Report) -> Vec<String> {
+    let mut found: Vec<String> = report.plateaus.iter().filter_map(saturated).collect();
+    found.extend(report.plateaus.iter().filter_map(late));
+    found.extend(report.plateaus.iter().filter_map(|plateau| absent(plateau, report)));
+    found.extend(unreconciled(report));
+    if report.totals.withheld > 0 {
+        found.push(format!(
+            "{} messages were not sent: too many of their connection had no answer yet",
+            report.totals.withheld
+        ));
+    }
+    if report.plateaus.is_empty() && !report.interrupted {
+        found.push(format!(
+            "no stage of constant users is long enough to measure anything: --stages {}",
+            report.stages
+        ));
+    }
+    found
+}
+
+fn saturated(plateau: &Plateau) -> Option<String> {
+    (plateau.load_cores > LOAD_CORES_MAX).then(|| {
+        format!(
+            "with {} users a process of the load used {:.0} % of its core: it measured itself; \
+             use --processes on more --cores, or fewer messages",
+            plateau.users,
+            plateau.load_cores * 100.0
+        )
+    })
+}
+
+fn late(plateau: &Plateau) -> Option<String> {
+    let share = plateau.late as f64 / plateau.sent.max(1) as f64;
+    (share > LATE_SHARE_MAX).then(|| {
+        format!(
+            "with {} users {:.1} % of the messages left over 10 ms after their time: the load \
+             fell behind; use --processes on more --cores, or fewer messages",
+            plateau.users,
+            share * 100.0
+        )
+    })
+}
+
+/// Users who never came about although nobody refused them: the ramp was too short.
+fn absent(plateau: &Plateau, report: &Report) -> Option<String> {
+    let absent = plateau.users.saturating_sub(plateau.open_least);
+    let failed: u64 = report.failures.values().sum();
+    let allowed = (plateau.users as f64 * ABSENT_SHARE_MAX) as u64 + failed;
+    (absent > allowed).then(|| {
+        format!(
+            "only {} of {} users were there when their number should have been constant: give \
+             the ramp before it more time",
+            plateau.open_least, plateau.users
+        )
+    })
+}
+
+/// Every message that was due came, was lost with its connection, or the count is wrong.
+fn unreconciled(report: &Report) -> Option<String> {
+    let totals = &report.totals;
+    let settled = totals.received.saturating_add(totals.lost);
+    (totals.expected > settled).then(|| {
+        format!(
+            "{} of {} messages that were due have not come although their connections are open",
+            totals.expected - settled,
+            totals.expected
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::report::Totals;
+
+    fn good() -> Report {
+        let plateau = Plateau {
+            users: 100,
+            open_least: 100,
+            sent: 1000,
+            received: 1000,
+            ..Plateau::default()
+        };
+        Report {
+            plateaus: vec![plateau],
+            totals: Totals { sent: 1000, expected: 1000, received: 1000, ..Totals::default() },
+            ..Report::default()
+        }
+    }
+
+    fn objection(spoil: impl FnOnce(&mut Report)) -> Vec<String> {
+        let mut report = good();
+        spoil(&mut report);
+        objections(&report)
+    }
+
+    #[test]
+    fn a_good_run_is_valid() {
+        assert_eq!(objection(|_| {}), [""; 0]);
+        // A server that refuses and drops is told, and no fault of the load.
+        let bad_server = objection(|report| {
+            report.failures.insert("refused with HTTP 503".into(), 40);
+            report.plateaus[0].open_least = 60;
+            (report.totals.received, report.totals.lost) = (900, 100);
+        });
+        assert_eq!(bad_server, [""; 0]);
+    }
+
+    #[test]
+    fn each_fault_of_the_load_is_named() {
+        let said = |spoil: fn(&mut Report), word: &str| {
+            let said = objection(spoil);
+            assert!(said.len() == 1 && said[0].contains(word), "{word}: {said:?}");
+        };
+        said(|report| report.plateaus[0].load_cores = 0.99, "measured itself");
+        said(|report| report.plateaus[0].late = 20, "fell behind");
+        said(|report| report.plateaus[0].open_least = 90, "only 90 of 100");
+        said(|report| report.totals.received = 990, "10 of 1000");
+        said(|report| report.totals.withheld = 1, "not sent");
+        said(|report| report.plateaus.clear(), "long enough");
+    }
+}

@@ -1,0 +1,299 @@
+//! A run: starts the processes of the load, hears their slices, reads the server's cost, and makes
+//! the report of it.
+//!
+//! The load is in processes of their own also where there is one, so that what the report costs is
+//! not the load's, and so that a limit of descriptors is one process's.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{
+    clock,
+    crew::{Crew, Heard},
+    order::{Job, Order, Share},
+    probe,
+    process::Process,
+    report::{FORMAT, Figure, Moment, Report, Totals, host::Host, plateau, plateau::Sum, validity},
+    stages::Stages,
+    tally::Tally,
+    target::{Sources, Target},
+};
+
+/// From the order to the first user: for the processes to start.
+const LEAD_NS: u64 = 500_000_000;
+/// Slices of the shortest plateau.
+const PLATEAU_SLICES: u64 = 10;
+/// Bounds of a slice, in milliseconds.
+const SLICE_MS: std::ops::RangeInclusive<u64> = 100..=1_000;
+/// Slices of a run, at most: each is a line of the report.
+const SLICES_MAX: u64 = 2_000;
+/// After the end of the stages: for answers and goodbyes, and some more.
+const GRACE_NS: u64 = 20_000_000_000;
+/// How often it is looked whether to stop.
+const NAP: Duration = Duration::from_millis(50);
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Its name, for the report.
+    pub profile: String,
+    /// What the users do.
+    pub job: Job,
+    /// The server's route.
+    pub target: Target,
+    /// Addresses to connect from.
+    pub sources: Sources,
+    /// How many users there are when, compressed already.
+    pub stages: Stages,
+    /// Processes of the load.
+    pub processes: u32,
+    /// Cores for them, taken in turn; none: any.
+    pub cores: Vec<usize>,
+    /// Processes of the server, where they are on this machine.
+    pub servers: Vec<Process>,
+    /// Of all choices.
+    pub seed: u64,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress {
+    /// Since the stages began.
+    pub time: Duration,
+    /// Of all stages.
+    pub length: Duration,
+    /// The last whole slice.
+    pub moment: Moment,
+}
+
+/// Runs the load; what was measured, also where `stop` ended it.
+///
+/// # Errors
+/// The server cannot be reached or does not speak WebSocket, the limits of this host are too low,
+/// or a process of the load failed.
+pub fn run(
+    plan: &Plan,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(Progress),
+) -> Result<Report, String> {
+    probe::limits(plan)?;
+    if !plan.job.is_raw() {
+        probe::server(&plan.target)?;
+    }
+    let slice_ms = slice_ms(&plan.stages);
+    let origin_ns = clock::now_ns() + LEAD_NS;
+    let began = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string();
+    let mut crew = Crew::start(orders(plan, origin_ns, slice_ms))?;
+    let mut run = Run::new(plan, origin_ns, slice_ms);
+    while run.is_going(&mut crew)? {
+        run.read_server()?;
+        if stop.load(Relaxed) && !run.interrupted {
+            run.interrupted = true;
+            crew.stop();
+        }
+        if clock::now_ns() > run.give_up_ns {
+            return Err("a process of the load did not end in time".into());
+        }
+        progress(run.progress());
+    }
+    Ok(run.report(began))
+}
+
+fn orders(plan: &Plan, origin_ns: u64, slice_ms: u64) -> Vec<Order> {
+    let of = plan.processes.max(1);
+    let order = |nth: u32| Order {
+        job: plan.job.clone(),
+        target: plan.target.clone(),
+        sources: plan.sources.beginning_at(nth as usize),
+        stages: plan.stages.clone(),
+        share: Share { nth, of },
+        origin_ns,
+        slice_ms,
+        core: plan.cores.get(nth as usize % plan.cores.len().max(1)).copied(),
+        seed: plan.seed,
+    };
+    (0..of).map(order).collect()
+}
+
+fn slice_ms(stages: &Stages) -> u64 {
+    let shortest = stages.flats().iter().map(|flat| flat.to - flat.from).min();
+    let shortest_ms = shortest.unwrap_or(stages.length()).as_millis() as u64;
+    let few_enough = (stages.length().as_millis() as u64).div_ceil(SLICES_MAX);
+    (shortest_ms / PLATEAU_SLICES).clamp(*SLICE_MS.start(), *SLICE_MS.end()).max(few_enough)
+}
+
+/// What is known of a run so far.
+struct Run<'p> {
+    plan: &'p Plan,
+    origin_ns: u64,
+    slice_ms: u64,
+    give_up_ns: u64,
+    /// By number; those that not all processes have told yet are behind `whole`.
+    sums: Vec<Sum>,
+    /// How many processes have told each.
+    told: Vec<u32>,
+    /// Slices that all processes have told.
+    whole: usize,
+    /// What came after the last slice.
+    rest: Tally,
+    /// Processor time of the server at the beginning of the slice that is being read.
+    server_before: Option<Duration>,
+    /// Slices of which the server's cost has been read.
+    server_slices: usize,
+    interrupted: bool,
+}
+
+impl<'p> Run<'p> {
+    fn new(plan: &'p Plan, origin_ns: u64, slice_ms: u64) -> Self {
+        let length_ns = plan.stages.length().as_nanos() as u64;
+        Self {
+            plan,
+            origin_ns,
+            slice_ms,
+            give_up_ns: origin_ns + length_ns + GRACE_NS,
+            sums: Vec::new(),
+            told: Vec::new(),
+            whole: 0,
+            rest: Tally::default(),
+            server_before: None,
+            server_slices: 0,
+            interrupted: false,
+        }
+    }
+
+    /// Hears what the processes say, for a moment; `false` when all are done.
+    fn is_going(&mut self, crew: &mut Crew) -> Result<bool, String> {
+        match crew.hear(self.until_slice_end().min(NAP))? {
+            Heard::Nothing => {}
+            Heard::Slice(slice) => {
+                let nth = slice.nth as usize;
+                if nth as u64 > SLICES_MAX * 2 {
+                    return Err(format!("a process of the load told of slice {nth}"));
+                }
+                let sum = self.sum_mut(nth);
+                sum.tally.add(&slice.tally);
+                sum.wanted += u64::from(slice.wanted);
+                sum.open += u64::from(slice.open);
+                sum.load_seconds = sum.load_seconds.max(slice.processor_ns as f64 / 1e9);
+                self.told[nth] += 1;
+                let all = self.plan.processes.max(1);
+                while self.told.get(self.whole) == Some(&all) {
+                    self.whole += 1;
+                }
+            }
+            Heard::Rest(slice) => self.rest.add(&slice.tally),
+            Heard::AllDone => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn sum_mut(&mut self, nth: usize) -> &mut Sum {
+        if self.sums.len() <= nth {
+            self.sums.resize_with(nth + 1, Sum::default);
+            self.told.resize(nth + 1, 0);
+        }
+        &mut self.sums[nth]
+    }
+
+    fn until_slice_end(&self) -> Duration {
+        let end_ns = self.origin_ns + self.server_slices as u64 * self.slice_ms * 1_000_000;
+        Duration::from_nanos(end_ns.saturating_sub(clock::now_ns()))
+    }
+
+    /// At the end of a slice: what the server has used meanwhile.
+    fn read_server(&mut self) -> Result<(), String> {
+        if self.plan.servers.is_empty() || !self.until_slice_end().is_zero() || self.interrupted {
+            return Ok(());
+        }
+        let (mut cpu, mut resident) = (Duration::ZERO, 0);
+        for server in &self.plan.servers {
+            let gone = |error| format!("--server-pid {server}: {error}");
+            cpu += server.cpu().map_err(gone)?;
+            resident += server.resident_bytes().map_err(gone)?;
+        }
+        // The first reading is at the origin, where no slice has ended yet.
+        if let Some(before) = self.server_before.replace(cpu) {
+            let sum = self.sum_mut(self.server_slices - 1);
+            sum.server_seconds = Some((cpu - before).as_secs_f64());
+            sum.server_resident_bytes = Some(resident);
+        }
+        self.server_slices += 1;
+        Ok(())
+    }
+
+    fn progress(&self) -> Progress {
+        let time = Duration::from_nanos(clock::now_ns().saturating_sub(self.origin_ns));
+        let last = self.whole.checked_sub(1);
+        let moment = last.map(|nth| self.moment(nth)).unwrap_or_default();
+        Progress { time, length: self.plan.stages.length(), moment }
+    }
+
+    fn moment(&self, nth: usize) -> Moment {
+        let (sum, slice_s) = (&self.sums[nth], self.slice_ms as f64 / 1e3);
+        let latency = &sum.tally.latency;
+        let quantile = |share| (!latency.is_empty()).then(|| latency.quantile_ms(share));
+        Moment {
+            at_s: (nth + 1) as f64 * slice_s,
+            wanted: sum.wanted,
+            open: sum.open,
+            sent_per_second: sum.tally.sent as f64 / slice_s,
+            received_per_second: sum.tally.received as f64 / slice_s,
+            latency_p50_ms: quantile(0.5),
+            latency_p99_ms: quantile(0.99),
+            server_cores: sum.server_seconds.map(|seconds| seconds / slice_s),
+            server_resident_bytes: sum.server_resident_bytes,
+            load_cores: sum.load_seconds / slice_s,
+        }
+    }
+
+    fn report(mut self, began: String) -> Report {
+        self.sums.truncate(self.whole);
+        let slice_s = self.slice_ms as f64 / 1e3;
+        let mut all = std::mem::take(&mut self.rest);
+        self.sums.iter().for_each(|sum| all.add(&sum.tally));
+        let (plateaus, latency) = plateau::plateaus(&self.plan.stages, slice_s, &self.sums);
+        let plan = self.plan;
+        let mut report = Report {
+            format: FORMAT,
+            profile: plan.profile.clone(),
+            began,
+            command: std::env::args().skip(1).collect(),
+            host: Host::this(),
+            server: plan.target.to_string(),
+            stages: plan.stages.to_string(),
+            processes: plan.processes.max(1),
+            seconds: (clock::now_ns() - self.origin_ns.min(clock::now_ns())) as f64 / 1e9,
+            interrupted: self.interrupted,
+            totals: totals(&all),
+            plateaus,
+            slices: (0..self.sums.len()).map(|nth| self.moment(nth)).collect(),
+            figures: Vec::<Figure>::new(),
+            cost: None,
+            invalid: Vec::new(),
+            latency,
+            failures: all.failures,
+            counts: all.counts,
+            times: all.times,
+            opening: all.opening,
+        };
+        report.invalid = validity::objections(&report);
+        report
+    }
+}
+
+fn totals(all: &Tally) -> Totals {
+    Totals {
+        begun: all.begun,
+        opened: all.opened,
+        sent: all.sent,
+        expected: all.expected,
+        received: all.received,
+        lost: all.lost,
+        wrong: all.wrong,
+        pings: all.pings,
+        late: all.late,
+        withheld: all.withheld,
+    }
+}

@@ -1,0 +1,177 @@
+//! What every profile is told, and how it is run: the bar, Ctrl-C, and where the report goes.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
+
+use clap::{Args, value_parser};
+use indicatif::{ProgressBar, ProgressStyle};
+use signal_hook::{consts::SIGINT, flag};
+
+use super::feed::rate;
+use crate::bench::{
+    order::Job,
+    process::Process,
+    report::Report,
+    run::{self, Plan, Progress},
+    stages::Stages,
+    target::{Sources, Target},
+};
+use crate::cli::Error;
+
+/// Exit code of whom Ctrl-C has ended (bash's 128 + 2).
+const INTERRUPTED: i32 = 130;
+
+/// Who comes when, from where, to which server, and where the report goes.
+#[derive(Args, Clone, Debug)]
+pub(super) struct LoadArgs {
+    /// Route of the server, ws://HOST:PORT/PATH
+    #[arg(long, default_value = "ws://127.0.0.1:8080/echo")]
+    server: Target,
+    /// Users, each with one connection
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    users: u32,
+    /// Seconds in which the users come
+    #[arg(long, default_value_t = 5.0, value_parser = rate)]
+    ramp_seconds: f64,
+    /// Seconds to measure when they are there
+    #[arg(long, default_value_t = 20.0, value_parser = rate)]
+    seconds: f64,
+    /// Then twice as many users, and so on, so many times: gives the slope of cost
+    #[arg(long, default_value_t = 0, value_parser = value_parser!(u32).range(0..=16))]
+    doublings: u32,
+    /// Stages instead: LENGTH:USERS at their end, as 3m:1000,1m:1000, or smoke, spike, capacity;
+    /// measured are those whose number does not change
+    #[arg(long, conflicts_with_all = ["users", "ramp_seconds", "seconds", "doublings"])]
+    stages: Option<Stages>,
+    /// Divides all times of the stages
+    #[arg(long, default_value_t = 1.0, value_parser = rate)]
+    time_scale: f64,
+    /// Addresses to connect from, 127.0.0.0/24 or a list [default: the kernel's choice]
+    #[arg(long)]
+    source: Option<Sources>,
+    /// Processes of the load, each with its share of the users
+    #[arg(long, default_value_t = 1, value_parser = value_parser!(u32).range(1..=256))]
+    processes: u32,
+    /// Cores for them, in turn, as 2,3 [default: any]
+    #[arg(long, alias = "core", value_delimiter = ',')]
+    cores: Vec<usize>,
+    /// Process ids of the server, where it is on this machine: its processor time and memory
+    #[arg(long, value_delimiter = ',')]
+    server_pid: Vec<u32>,
+    /// Seed of the users' choices
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Write the report as JSON there
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+impl LoadArgs {
+    /// Runs the load and prints its report.
+    pub(super) fn run(&self, profile: &str, job: Job) -> Result<(), Error> {
+        crate::host::raise_descriptors();
+        let plan = self.plan(profile, job)?;
+        let stop = stop_at_interrupt()?;
+        let bar = Bar::new(&plan);
+        let report = run::run(&plan, &stop, |progress| bar.show(progress));
+        bar.0.finish_and_clear();
+        let report = report.map_err(|error| Error::Failed(format!("bench {profile}: {error}")))?;
+        self.print(&report)?;
+        match report.invalid.len() {
+            0 => Ok(()),
+            count => Err(Error::Failed(format!(
+                "bench {profile}: the result is INVALID for {count} reason(s), see above"
+            ))),
+        }
+    }
+
+    fn plan(&self, profile: &str, job: Job) -> Result<Plan, Error> {
+        let seconds = Duration::from_secs_f64;
+        let stages = self.stages.clone().unwrap_or_else(|| {
+            let (ramp, hold) = (seconds(self.ramp_seconds), seconds(self.seconds));
+            Stages::doubling(self.users, ramp, hold, self.doublings)
+        });
+        for core in &self.cores {
+            let allowed = super::super::process::cores_allowed();
+            if !allowed.contains(core) {
+                return Err(Error::Usage(format!(
+                    "--cores {core}: this process may use {allowed:?}; see nproc and taskset"
+                )));
+            }
+        }
+        Ok(Plan {
+            profile: profile.to_owned(),
+            job,
+            target: self.server.clone(),
+            sources: self.source.clone().unwrap_or_default(),
+            stages: stages.compressed(self.time_scale),
+            processes: self.processes,
+            cores: self.cores.clone(),
+            servers: self.server_pid.iter().copied().map(Process).collect(),
+            seed: self.seed,
+        })
+    }
+
+    fn print(&self, report: &Report) -> Result<(), Error> {
+        write!(io::stdout(), "{report}").map_err(Error::Output)?;
+        let Some(path) = &self.json else { return Ok(()) };
+        let json =
+            serde_json::to_string(report).map_err(|error| Error::Failed(error.to_string()))?;
+        let written = fs::write(path, json + "\n");
+        written.map_err(|error| Error::Failed(format!("--json {}: {error}", path.display())))
+    }
+}
+
+/// Set by Ctrl-C; the second one ends this process at once.
+fn stop_at_interrupt() -> Result<Arc<AtomicBool>, Error> {
+    let stop = Arc::new(AtomicBool::new(false));
+    // In this order: the first one finds the flag not set yet, and sets it.
+    let registered = flag::register_conditional_shutdown(SIGINT, INTERRUPTED, stop.clone())
+        .and_then(|_| flag::register(SIGINT, stop.clone()));
+    registered.map_err(|error| Error::Failed(format!("Ctrl-C: {error}")))?;
+    Ok(stop)
+}
+
+/// This process to that core.
+pub(super) fn pin_to(core: usize) -> Result<(), String> {
+    let mut cores = nix::sched::CpuSet::new();
+    let pinned = cores
+        .set(core)
+        .and_then(|()| nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &cores));
+    pinned.map_err(|error| format!("--cores {core}: {error}; see nproc"))
+}
+
+/// The bar at the terminal; nothing where standard error is none.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn new(plan: &Plan) -> Self {
+        let bar = ProgressBar::new(plan.stages.length().as_millis() as u64);
+        // The template is a constant; without a style the bar is only plainer.
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {msg}") {
+            bar.set_style(style);
+        }
+        Self(bar)
+    }
+
+    fn show(&self, progress: Progress) {
+        let Progress { time, length, moment } = progress;
+        self.0.set_position(time.as_millis() as u64);
+        let p99 = moment.latency_p99_ms.map_or(String::new(), |ms| format!(", p99 {ms:.1} ms"));
+        let server =
+            moment.server_cores.map_or(String::new(), |cores| format!(", server {cores:.2}"));
+        self.0.set_message(format!(
+            "{:.0}/{:.0} s, {}/{} users, {:.0} messages/s{p99}{server}",
+            time.as_secs_f64(),
+            length.as_secs_f64(),
+            moment.open,
+            moment.wanted,
+            moment.received_per_second,
+        ));
+    }
+}

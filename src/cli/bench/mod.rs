@@ -1,0 +1,103 @@
+//! `ringgate bench`: the load generator.
+
+mod feed;
+mod load;
+
+use std::io;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+use std::thread;
+
+use clap::{Args, Subcommand, value_parser};
+
+use super::Error;
+use crate::bench::{
+    echo, generator, idle,
+    order::{Job, Order, Said},
+};
+use feed::{SpikeArgs, TopicsArgs, rate};
+use load::LoadArgs;
+
+/// Arguments of `ringgate bench`.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Latency counts from the time at which a message was meant to be sent. A \
+                        result that would mislead says INVALID and why, and the exit code is 1. \
+                        Ctrl-C ends a run early and reports what was measured until then.")]
+pub struct BenchArgs {
+    /// What to do to the server
+    #[command(subcommand)]
+    profile: Profile,
+}
+
+#[derive(Subcommand, Clone, Debug)]
+enum Profile {
+    /// Connections that do nothing but answer pings
+    Idle(LoadArgs),
+    /// Users who send messages, each of which is sent back; any WebSocket server
+    Echo(EchoArgs),
+    /// Users subscribed to a few of many topics, each of which ticks
+    Topics(TopicsArgs),
+    /// Users who get a session, connect, stay a while, leave and come again, in stages
+    Spike(SpikeArgs),
+}
+
+#[derive(Args, Clone, Debug)]
+struct EchoArgs {
+    #[command(flatten)]
+    load: LoadArgs,
+    /// Messages a second of each user, at their time whatever the server does [default: the next
+    /// when the answer is there]
+    #[arg(long, value_parser = rate)]
+    rate: Option<f64>,
+    /// Bytes of a message
+    #[arg(long, default_value_t = 64, value_parser = value_parser!(u32).range(8..=1 << 20))]
+    payload_bytes: u32,
+    /// Bytes over TCP without WebSocket, to a server that sends back whatever it gets
+    #[arg(long)]
+    raw: bool,
+}
+
+/// Runs a profile and prints its report.
+///
+/// # Errors
+/// Whatever keeps the load from being made, and a result that would mislead; a server that does
+/// badly is a report.
+pub fn run(args: &BenchArgs) -> Result<(), Error> {
+    match &args.profile {
+        Profile::Idle(load) => load.run("idle", Job::Idle(idle::Job {})),
+        Profile::Echo(EchoArgs { load, rate, payload_bytes, raw }) => {
+            let job = echo::Job { bytes: *payload_bytes as usize, rate: *rate, raw: *raw };
+            load.run("echo", Job::Echo(job))
+        }
+        Profile::Topics(args) => args.run(),
+        Profile::Spike(args) => args.run(),
+    }
+}
+
+/// One process of a load: its order is the first line of standard input, whose end is the end.
+///
+/// # Errors
+/// There is no such order, or nobody hears the answer.
+pub fn generate() -> Result<(), Error> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(|error| Error::Failed(error.to_string()))?;
+    let order: Order = serde_json::from_str(&line).map_err(|error| {
+        Error::Usage(format!("standard input has no order of `ringgate bench`: {error}"))
+    })?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let watch = move || {
+        // Whatever is said or goes wrong: nobody has anything more for this process.
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        stopped.store(true, Relaxed);
+    };
+    let watching = thread::Builder::new().name("watch".into()).spawn(watch);
+    watching.map_err(|error| Error::Failed(format!("a thread: {error}")))?;
+    crate::host::raise_descriptors();
+    let mut out = io::stdout().lock();
+    let pinned = order.core.map_or(Ok(()), load::pin_to);
+    let done = pinned.and_then(|()| generator::run(&order, &stop, &mut out));
+    done.or_else(|why| generator::say(&mut out, &Said::Failed(why))).map_err(Error::Failed)
+}
