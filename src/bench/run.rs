@@ -165,7 +165,9 @@ impl<'p> Run<'p> {
 
     /// Hears what the processes say, for a moment; `false` when all are done.
     fn is_going(&mut self, crew: &mut Crew) -> Result<bool, String> {
-        match crew.hear(self.until_slice_end().min(NAP))? {
+        let reads_server = !self.plan.servers.is_empty() && !self.interrupted;
+        let at_most = if reads_server { self.until_slice_end().min(NAP) } else { NAP };
+        match crew.hear(at_most)? {
             Heard::Nothing => {}
             Heard::Slice(slice) => {
                 let nth = slice.nth as usize;

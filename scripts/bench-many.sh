@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# Very many idle connections on one machine: what each costs in memory, by component, and in
+# processor time, with all of them held and their pings answered.
+#
+# A limit of descriptors holds for a process. Where it is below the number of connections, several
+# gateways share one port (SO_REUSEPORT, as the shards of one do) and several processes of the load
+# share the users.
+set -euo pipefail
+# shellcheck source=scripts/common.sh
+source "$(dirname "$0")/common.sh"
+
+usage() {
+  cat <<'TEXT'
+usage: scripts/bench-many.sh [--connections N] [--hold SECONDS] [--json FILE] [--html FILE]
+  --connections  how many (100000); a quarter and a half of them are measured on the way
+  --hold         seconds for which all are held and measured (75)
+  --json         keep the report there
+  --html         keep the page with its plots there
+The gateways run on core 0, the load on core 1. Needs root for /proc/slabinfo.
+TEXT
+}
+
+CONNECTIONS=100000
+HOLD=75
+OUTPUT=()
+while (($#)); do
+  case $1 in
+    --help | -h) usage && exit 0 ;;
+    --connections | --hold | --json | --html)
+      (($# >= 2)) || fail "$1 needs a value"
+      case $1 in
+        --connections) CONNECTIONS=$2 ;;
+        --hold) HOLD=$2 ;;
+        *) OUTPUT+=("$1" "$2") ;;
+      esac
+      shift 2
+      ;;
+    *) usage >&2 && exit 2 ;;
+  esac
+done
+at_least() { if [[ ! $2 =~ ^[0-9]+$ ]] || (($2 < $3)); then fail "$1 $2: a number of at least $3"; fi; }
+at_least --connections "$CONNECTIONS" 1000
+at_least --hold "$HOLD" 2
+
+ulimit -n "$(ulimit -Hn)"
+DESCRIPTORS=$(ulimit -n)
+if [[ $DESCRIPTORS == unlimited ]]; then DESCRIPTORS=1048576; fi
+# The kernel spreads connections by a hash: a process may get some more than its share.
+EACH=$(((DESCRIPTORS - 500) * 9 / 10))
+GATEWAYS=$(((CONNECTIONS + EACH - 1) / EACH))
+LOADS=$(((CONNECTIONS + DESCRIPTORS - 501) / (DESCRIPTORS - 500)))
+
+build_servers gateway
+free_port && PORT=$FREE_PORT
+PIDS=()
+# Huge pages move a process's memory by 2 MiB at a time, which is no property of a connection.
+WITHOUT_HUGE_PAGES=(python3 -c 'import ctypes, os, sys
+if ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) != 0: sys.exit("PR_SET_THP_DISABLE failed")
+os.execv(sys.argv[1], sys.argv[1:])')
+for ((nth = 0; nth < GATEWAYS; nth++)); do
+  start "gateway-$nth" "${WITHOUT_HUGE_PAGES[@]}" "$PROJECT/target/release/ringgate" serve \
+    --listen "127.0.0.1:$PORT" --admin off --cores 0 --echo /echo --log-level warn \
+    --connections "$((DESCRIPTORS - 200))"
+  PIDS+=("$STARTED_PID")
+  wait_listening "gateway-$nth" "$STARTED_PID" "$PORT"
+done
+
+quarter=$((CONNECTIONS / 4)) half=$((CONNECTIONS / 2))
+# A thousand a second and core is well below what either side can do.
+ramp=$((quarter / 2500 + 1))
+machine_line
+echo "$CONNECTIONS idle connections: $GATEWAYS gateways on one port, $LOADS processes of the load," \
+  "$DESCRIPTORS descriptors a process."
+"$PROJECT/target/release/ringgate" bench idle --server "ws://127.0.0.1:$PORT/echo" \
+  --stages "${ramp}s:$quarter,15s:$quarter,${ramp}s:$half,15s:$half,$((2 * ramp))s:$CONNECTIONS,${HOLD}s:$CONNECTIONS" \
+  --processes "$LOADS" --cores 1 --source 127.0.0.0/24 \
+  --server-pid "$(IFS=,; echo "${PIDS[*]}")" "${OUTPUT[@]}"
