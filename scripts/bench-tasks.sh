@@ -19,6 +19,8 @@
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
+# shellcheck source=scripts/cgroup.sh
+source "$(dirname "$0")/cgroup.sh"
 
 usage() {
   cat <<'TEXT'
@@ -86,7 +88,6 @@ CHUNK_BYTES=3200
 # neither side runs dry while the other has to pause.
 SHARE_PERCENT=60
 PERIOD_US=10000
-GROUPS_MADE=()
 # Of both cores during a pair of windows, past which it is measured again, and tries for each pair.
 STEAL_PERCENT=3
 TRIES=2
@@ -108,38 +109,6 @@ quartiles() {
     function at(q,  p, i) { p = 1 + q * (NR - 1); i = int(p)
       return i < NR ? v[i] + (v[i + 1] - v[i]) * (p - i) : v[NR] }
     END { printf "%.3f %.3f %.3f\n", at(0.5), at(0.25), at(0.75) }'
-}
-
-# make_group NAME: a cgroup whose processes have SHARE_PERCENT of a core; its path is in GROUP.
-make_group() {
-  local quota_us=$((PERIOD_US * SHARE_PERCENT / 100))
-  if [[ -f /sys/fs/cgroup/cpu/cgroup.procs ]]; then
-    GROUP=/sys/fs/cgroup/cpu/ringgate-bench-$$-$1
-    mkdir "$GROUP" || fail "cannot make a cgroup: run as root, or without the placement thirds"
-    GROUPS_MADE+=("$GROUP")
-    echo "$PERIOD_US" >"$GROUP/cpu.cfs_period_us"
-    echo "$quota_us" >"$GROUP/cpu.cfs_quota_us"
-  else
-    GROUP=/sys/fs/cgroup/ringgate-bench-$$-$1
-    mkdir "$GROUP" || fail "cannot make a cgroup: run as root, or without the placement thirds"
-    GROUPS_MADE+=("$GROUP")
-    [[ -f $GROUP/cpu.max ]] || fail "the cpu controller of cgroups is not enabled at the root"
-    echo "$quota_us $PERIOD_US" >"$GROUP/cpu.max"
-  fi
-}
-
-remove_groups() {
-  local group
-  for group in "${GROUPS_MADE[@]}"; do rmdir "$group" 2>/dev/null || true; done
-  GROUPS_MADE=()
-}
-trap 'clean_up; remove_groups' EXIT
-
-# inside GROUP COMMAND...: in the place of this shell; an empty group: where it is.
-inside() {
-  if [[ -n $1 ]]; then echo "$BASHPID" >"$1/cgroup.procs"; fi
-  shift
-  exec "$@"
 }
 
 start_gateway() {
@@ -288,8 +257,8 @@ for placement in $PLACEMENTS; do
   REDIS_GROUP='' FEEDER_GROUP=''
   case $placement in
     thirds)
-      make_group redis && REDIS_GROUP=$GROUP
-      make_group feeder && FEEDER_GROUP=$GROUP
+      make_group redis "$SHARE_PERCENT" "$PERIOD_US" && REDIS_GROUP=$GROUP
+      make_group feeder "$SHARE_PERCENT" "$PERIOD_US" && FEEDER_GROUP=$GROUP
       ;;
     shared) ;;
     *) fail "no placement called $placement (thirds or shared)" ;;

@@ -343,7 +343,8 @@ impl Ring {
     /// # Errors
     /// Only what is wrong with the ring itself.
     pub fn wait(&mut self, at_most: Duration) -> io::Result<()> {
-        if !self.freed.is_empty() {
+        // What the next turn has to do without the kernel would not end the wait.
+        if !self.freed.is_empty() || (!self.waiting.is_empty() && self.buffers.has_free()) {
             return Ok(());
         }
         let timeout = types::Timespec::from(at_most);
