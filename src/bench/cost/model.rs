@@ -9,7 +9,7 @@ pub struct Memory {
     pub user_bytes: f64,
     /// `TCP` and `TCPv6` slabs: protocol state of the sockets.
     pub tcp_bytes: f64,
-    /// `sock_inode_cache`.
+    /// `sock_inode_cache`, with what security modules add to an inode.
     pub socket_inode_bytes: f64,
     /// `filp`, with what security modules add to a file.
     pub file_bytes: f64,
