@@ -14,9 +14,12 @@
 //! `following` (with `forwards`) how results go after a session.
 //! [`raw`] is the other dialect, beside all of that; ids, tickets, the table of sessions and
 //! [`Action`] serve both.
+//!
+//! `chunks`, `command`, `reply`, `result` and `task` are public for the micro-benchmarks, which
+//! measure them by themselves; whoever serves the route needs none of them.
 
-mod chunks;
-mod command;
+pub mod chunks;
+pub mod command;
 mod config;
 mod context;
 mod cores;
@@ -30,14 +33,14 @@ pub(crate) mod json;
 mod moving;
 mod ordinals;
 pub mod raw;
-mod reply;
+pub mod reply;
 mod requests;
-mod result;
+pub mod result;
 mod retain;
 mod session;
 mod shared;
 mod table;
-mod task;
+pub mod task;
 mod ticket;
 
 #[cfg(test)]

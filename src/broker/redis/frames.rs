@@ -10,7 +10,7 @@
 //!
 //! Must not: know what was asked, or what an answer means.
 
-use redis::{Parser, Value};
+use redis::{Parser, PushKind, Value};
 
 use crate::limits::{
     REPLY_BUFFER_KEPT_BYTES, REPLY_BYTES, REPLY_DEPTH, REPLY_ELEMENTS, REPLY_LINE_BYTES,
@@ -87,9 +87,9 @@ impl Frames {
         let mut left = std::mem::take(&mut self.scanner.whole_values);
         // Those that stand first, for the parser reads ahead of the value that it returns.
         while left > 0
-            && let Some((number, rest)) = integer(whole)
+            && let Some((value, rest)) = integer(whole).or_else(|| message(whole))
         {
-            values.push(Value::Int(number));
+            values.push(value);
             (whole, left) = (rest, left - 1);
         }
         for _ in 0..left {
@@ -102,10 +102,31 @@ impl Frames {
 
 /// The integer that stands first, and what comes after it: the answer to every task of a list,
 /// which takes the parser five times as long. One with a sign, or a very long one, is left to it.
-fn integer(whole: &[u8]) -> Option<(i64, &[u8])> {
-    let digits = whole.strip_prefix(b":")?;
-    let count = digits.iter().take(INTEGER_DIGITS_MAX).take_while(|byte| byte.is_ascii_digit());
-    let (digits, rest) = digits.split_at_checked(count.count())?;
+fn integer(whole: &[u8]) -> Option<(Value, &[u8])> {
+    let (number, rest) = number(whole.strip_prefix(b":")?)?;
+    Some((Value::Int(number), rest))
+}
+
+/// What was published, where that stands first, and what comes after it: every result and every
+/// message of a topic, which take the parser ten times as many instructions.
+fn message(whole: &[u8]) -> Option<(Value, &[u8])> {
+    let (channel, rest) = string(whole.strip_prefix(b">3\r\n$7\r\nmessage\r\n")?)?;
+    let (payload, rest) = string(rest)?;
+    let data = [channel, payload].map(|bytes| Value::BulkString(bytes.to_vec())).into();
+    Some((Value::Push { kind: PushKind::Message, data }, rest))
+}
+
+/// The bulk string that stands first, and what comes after it.
+fn string(whole: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = number(whole.strip_prefix(b"$")?)?;
+    let (string, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((string, rest.strip_prefix(b"\r\n")?))
+}
+
+/// The digits that stand first, with the end of their line, and what comes after them.
+fn number(whole: &[u8]) -> Option<(i64, &[u8])> {
+    let count = whole.iter().take(INTEGER_DIGITS_MAX).take_while(|byte| byte.is_ascii_digit());
+    let (digits, rest) = whole.split_at_checked(count.count())?;
     let rest = rest.strip_prefix(b"\r\n").filter(|_| !digits.is_empty())?;
     Some((digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')), rest))
 }
@@ -342,6 +363,37 @@ mod tests {
             let expected = Parser::new().parse_value(stream.as_bytes());
             prop_assert_eq!(read.is_ok(), expected.is_ok());
             prop_assert_eq!(values.pop(), expected.ok());
+        }
+
+        /// Those that are usual, and those that nearly are.
+        #[test]
+        fn messages_are_read_as_the_parser_reads_them(
+            count in prop_oneof![9 => Just("3".to_string()), 1 => "[0-4]|03"],
+            kind in prop_oneof![9 => Just("message".to_string()), 1 => "smessage|mess|messagf"],
+            channel in prop::collection::vec(any::<u8>(), 0..12),
+            payload in prop_oneof![
+                9 => prop::collection::vec(any::<u8>(), 0..40).prop_map(|bytes| {
+                    [format!("${}\r\n", bytes.len()).as_bytes(), &bytes, b"\r\n"].concat()
+                }),
+                1 => prop::sample::select(vec!["$-1\r\n", ":7\r\n", "+a\r\n", "$03\r\nabc\r\n"])
+                    .prop_map(|other| other.as_bytes().to_vec()),
+            ],
+            behind in prop::sample::select(vec!["", ":1\r\n", "+OK\r\n", ">3\r\n$7\r\n"]),
+        ) {
+            let head = format!(">{count}\r\n${}\r\n{kind}\r\n${}\r\n", kind.len(), channel.len());
+            let pieces = [head.as_bytes(), &channel, b"\r\n", &payload, behind.as_bytes()];
+            let stream = pieces.concat();
+            let (mut values, mut expected) = (Vec::new(), Vec::new());
+            let read = Frames::default().read(&stream, &mut values);
+            let mut parser = Parser::new();
+            let mut rest = stream.as_slice();
+            for _ in 0..values.len() {
+                expected.push(parser.parse_value(&mut rest).expect("the parser reads it as well"));
+            }
+            prop_assert_eq!(&values, &expected);
+            if (&*count, &*kind) == ("3", "message") {
+                prop_assert!(read.is_ok() && !values.is_empty(), "{:?}", stream.escape_ascii());
+            }
         }
 
         #[test]

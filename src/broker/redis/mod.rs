@@ -9,8 +9,8 @@
 //! | [`target`] ▢ | where Redis is, from the `redis` option |
 //! | [`link`] ▢ | commands and answers of one connection after another |
 //! | `work` ▢ | what is held and what is on its way, bounded |
-//! | `frames` ▢ | bytes to whole RESP3 values |
-//! | `resp` ▢ | the commands that carry tasks, to bytes |
+//! | [`frames`] ▢ | bytes to whole RESP3 values |
+//! | [`resp`] ▢ | the commands that carry tasks, to bytes |
 //! | `scripts` ▢ | what is asked of a stream and its group, in one step each |
 //! | `subscriptions` ▢ | the channels, interned |
 //! | `canary` ▢ | the proof that pub/sub works on a connection |
@@ -19,15 +19,17 @@
 //! | `backoff` ▢ | when to dial again |
 //! | [`dial`] | opens the socket: the only IO here |
 //!
+//! `frames` and `resp` are public for the micro-benchmarks, nobody else needs them.
+//!
 //! Must not: know what is in a task or in a result.
 
 mod backoff;
 mod canary;
 mod complaints;
 pub mod dial;
-mod frames;
+pub mod frames;
 pub mod link;
-mod resp;
+pub mod resp;
 mod scripts;
 mod subscriptions;
 pub mod target;
