@@ -28,6 +28,7 @@
 //! | [`gateway`] | the process: shards, broker, worker and admin port together |
 //! | [`host`] | what this host allows: descriptors, kernel |
 //! | [`doctor`] | this host against what so many connections need; [`doctor::wanted`] ▢ has the arithmetic |
+//! | [`mod@plan`] ▢ | capacity planning: what connections and traffic need, which limit binds first |
 //! | [`rt`] | the only file that names glommio |
 //! | [`cli`] | the commands |
 //! | [`bench`](mod@bench) | the load generator of `ringgate bench`, on the same ring |
@@ -52,6 +53,7 @@ pub mod ids;
 pub mod limits;
 pub mod metrics;
 pub mod outbox;
+pub mod plan;
 pub mod ring;
 pub mod router;
 pub mod rt;

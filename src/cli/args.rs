@@ -6,6 +6,7 @@ use super::bench::BenchArgs;
 use super::config::ConfigArgs;
 use super::demo::DemoArgs;
 use super::doctor::DoctorArgs;
+use super::plan::PlanArgs;
 use super::serve::ServeArgs;
 use super::worker::WorkerArgs;
 
@@ -42,6 +43,12 @@ pub enum Command {
     /// One process of a load, started by `bench`
     #[command(name = crate::bench::GENERATOR_COMMAND, hide = true)]
     BenchGenerator,
+    /// Plan capacity: what so many connections need, and which limit of this host binds first
+    #[command(
+        after_help = "A plan that does not fit ends with 0 as well: it says what to do. Exit \
+                            codes: 0 done, 1 failed while running, 2 bad usage."
+    )]
+    Plan(Box<PlanArgs>),
     /// Check this host: kernel, limits, sysctls, NIC queues, Redis; changes nothing
     #[command(after_help = "Each line: ok, warn or fail, what was found, what is wanted, and the \
                             command that mends it. Exit codes: 0 nothing fails, 1 something \

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod doctor;
 pub mod flags;
 pub mod manual;
+pub mod plan;
 mod process;
 mod reload;
 pub mod serve;
@@ -67,6 +68,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Worker(args) => worker::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::BenchGenerator => bench::generate(),
+        Command::Plan(args) => plan::run(&args, &mut io::stdout()),
         Command::Doctor(args) => doctor::run(&args, &mut io::stdout()),
         Command::Config(args) => config::run(&args, &mut io::stdout()),
         Command::Completions { shell } => manual::completions(shell, &mut io::stdout()),

@@ -95,7 +95,7 @@ fn overcommit(host: &Host) -> Check {
 }
 
 /// In bytes; the file is in KiB.
-fn meminfo(host: &Host, key: &str) -> Result<u64, Unread> {
+pub(super) fn meminfo(host: &Host, key: &str) -> Result<u64, Unread> {
     let line = host.field(MEMINFO, &format!("{key}:"))?;
     let count = line.split_whitespace().next().ok_or(Unread::Absent)?;
     parse::<u64>(count).map(|kib| kib.saturating_mul(1024))

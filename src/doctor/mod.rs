@@ -14,6 +14,7 @@ mod memory;
 mod nic;
 mod process;
 mod redis;
+pub mod room;
 mod sysctls;
 #[cfg(test)]
 mod tests;
@@ -150,7 +151,7 @@ fn examine_files(question: &Question<'_>, ring: &io::Result<Vec<&'static str>>) 
 }
 
 /// Bytes as people read them, rounded to the nearest.
-fn bytes(count: u64) -> String {
+pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let unit = UNITS.into_iter().find(|(_, shift)| count >= 10 << shift);
     match unit {

@@ -48,7 +48,7 @@ fn memlock(host: &Host, wanted: &Wanted) -> Check {
 }
 
 /// Soft and hard; `None` is unlimited.
-fn limits(host: &Host, name: &str) -> Result<(Option<u64>, Option<u64>), Unread> {
+pub(super) fn limits(host: &Host, name: &str) -> Result<(Option<u64>, Option<u64>), Unread> {
     let line = host.field(LIMITS, name)?;
     let mut words = line.split_whitespace();
     let mut limit = || match words.next() {
