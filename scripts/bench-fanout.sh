@@ -40,7 +40,7 @@ while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
     --rounds | --subscribers | --bytes | --inflight | --window-ms | --servers | --json)
-      (($# >= 2)) || fail "$1 needs a value"
+      (($# >= 2)) || bad_usage "$1 needs a value"
       case $1 in
         --rounds) ROUNDS=$2 ;;
         --subscribers) SUBSCRIBERS=$2 ;;
@@ -86,16 +86,14 @@ measure() {
     printf '{"at":"%s","kernel":"%s","cpu":"%s",%s\n' "$(date -u +%FT%TZ)" "$(uname -r)" \
       "$(processor)" "${line#\{}" >>"$JSON"
     printf '%-12s %-8s %10.3f %8.3f  %-13s %12.0f %8.2f %8.2f %10.2f %10.2f\n' "$subscribers" \
-      "$(sed -n 's/.*"server":"\([a-z]*\)".*/\1/p' <<<"$line")" \
+      "$(server_of <<<"$line")" \
       "$(number server_cpu_us_per_delivery <<<"$line")" "$(number ratio <<<"$line")" \
       "$(number ratio_low <<<"$line")-$(number ratio_high <<<"$line")" \
       "$(number deliveries_per_second <<<"$line")" "$(number server_utilisation <<<"$line")" \
       "$(number load_utilisation <<<"$line")" "$(number spread_p50_ms <<<"$line")" \
       "$(number spread_p99_ms <<<"$line")"
-    if awk -v load="$(number load_utilisation <<<"$line")" 'BEGIN { exit !(load < 0.97) }'; then
-      DISTURBED=$((DISTURBED + 1))
-    fi
   done <"$SCRATCH/lines.json"
+  cat "$SCRATCH/lines.json" >>"$SCRATCH/all.json"
   for server in "${pids[@]}"; do stop "$server"; done
 }
 
@@ -104,14 +102,10 @@ ulimit -n "$(ulimit -Hn)"
 # shellcheck disable=SC2086 # the list is split on purpose
 build_servers $SERVERS
 if [[ " $SERVERS " == *" gateway "* ]]; then start_redis taskset -c 0; fi
-DISTURBED=0
 machine_line
 echo "One topic, payloads of $BYTES bytes, $INFLIGHT in flight; medians of $ROUNDS windows of" \
   "$WINDOW_MS ms, the ratio with its quartiles."
 printf '%-12s %-8s %10s %8s  %-13s %12s %8s %8s %10s %10s\n' subscribers server 'cost us' ratio \
   quartiles 'deliveries/s' busy load 'spread p50' 'p99 ms'
 for subscribers in $SUBSCRIBERS; do measure "$subscribers"; done
-if ((DISTURBED > 0)); then
-  # The load spins: a core that it did not have was another's.
-  echo "CAUTION: in $DISTURBED lines other processes had part of the load's core; run this on a quiet machine."
-fi
+judge_quiet "$SCRATCH/all.json"

@@ -63,7 +63,7 @@ while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
     --rounds | --window-ms | --sessions | --inflight | --workers | --results | --placements | --depth | --json)
-      (($# >= 2)) || fail "$1 needs a value"
+      (($# >= 2)) || bad_usage "$1 needs a value"
       case $1 in
         --rounds) ROUNDS=$2 ;;
         --window-ms) WINDOW_MS=$2 ;;

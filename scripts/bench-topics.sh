@@ -33,7 +33,7 @@ while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
     --users | --ticks | --seconds | --slow-seconds | --parts | --json)
-      (($# >= 2)) || fail "$1 needs a value"
+      (($# >= 2)) || bad_usage "$1 needs a value"
       case $1 in
         --users) USERS=$2 ;;
         --ticks) TICKS=$2 ;;
@@ -87,7 +87,7 @@ load() {
     --redis "redis://127.0.0.1:$REDIS_PORT/0" "${json[@]}" "$@"
 }
 
-build_servers
+build_servers gateway
 machine_line
 start_redis taskset -c 1
 for part in $PARTS; do

@@ -17,6 +17,12 @@ fail() {
   exit 1
 }
 
+# bad_usage WHAT: ends a script that was called wrongly.
+bad_usage() {
+  printf '%s: %s; see --help\n' "$(basename "$0")" "$*" >&2
+  exit 2
+}
+
 # stop PID: ends one process that was started here, and waits for it.
 stop() {
   kill "$1" 2>/dev/null || true
@@ -83,9 +89,10 @@ start_redis() {
   wait_listening redis "$REDIS_PID" "$REDIS_PORT"
 }
 
-# start_server KIND CORE CONNECTIONS: the floor, the ring engine alone, or the gateway; sets SERVER_PID and SERVER_PORT.
+# start_server KIND CORE CONNECTIONS: the floor, the ring engine alone, the gateway, or an echo server
+# on another library; sets SERVER_PID, SERVER_PORT and, for the gateway, ADMIN_PORT.
 start_server() {
-  local kind=$1 core=$2 connections=$3 admin_port
+  local kind=$1 core=$2 connections=$3
   free_port && SERVER_PORT=$FREE_PORT
   case $kind in
     floor)
@@ -97,21 +104,71 @@ start_server() {
         --listen "127.0.0.1:$SERVER_PORT" --core "$core" "${SERVER_ARGS[@]}"
       ;;
     gateway)
-      free_port && admin_port=$FREE_PORT
+      free_port && ADMIN_PORT=$FREE_PORT
       start gateway "${SERVER_WRAPPER[@]}" "$PROJECT/target/release/ringgate" serve --listen "127.0.0.1:$SERVER_PORT" \
-        --admin "127.0.0.1:$admin_port" --cores "$core" --echo /echo --connections "$connections" "${SERVER_ARGS[@]}"
+        --admin "127.0.0.1:$ADMIN_PORT" --cores "$core" --echo /echo --connections "$connections" "${SERVER_ARGS[@]}"
       ;;
-    *) fail "no server called $kind (floor, ring or gateway)" ;;
+    tokio-tungstenite | fastwebsockets)
+      start "$kind" "${SERVER_WRAPPER[@]}" "$PROJECT/target/peers/release/${kind//-/_}_echo" \
+        --listen "127.0.0.1:$SERVER_PORT" --core "$core" "${SERVER_ARGS[@]}"
+      ;;
+    *) fail "no server called $kind (floor, ring, gateway, tokio-tungstenite or fastwebsockets)" ;;
   esac
   SERVER_PID=$STARTED_PID
   wait_listening "$kind" "$SERVER_PID" "$SERVER_PORT"
 }
+
+# is_raw KIND: whether that server echoes plain bytes, without frames.
+is_raw() { [[ $1 == floor || $1 == ring ]]; }
 
 # build_servers KIND...: the release builds that measuring these needs.
 build_servers() {
   say "building (release)"
   cd "$PROJECT" || return
   cargo build --release --locked --quiet --bins --examples
+  if [[ " $* " == *" tokio-tungstenite "* || " $* " == *" fastwebsockets "* ]]; then
+    (cd benches/peers && cargo build --release --locked --quiet)
+  fi
+}
+
+# ticks PID: processor time of a process, user and system, in ticks of 10 ms (proc(5)).
+ticks() { sed 's/.*) //' "/proc/$1/stat" | cut -d ' ' -f 12,13 | tr ' ' '+' | bc; }
+
+# measure_echo CONNECTIONS ROUNDS SERVER...: all of them at once, on core 0, under the echo load from
+# core 1 in turn; a JSON line each, with what it must be read with, in $SCRATCH/echo.json.
+measure_echo() {
+  local connections=$1 rounds=$2 server targets=() pids=() before=() index=0 line raw
+  shift 2
+  # No pings: the floor sends none, and a closed loop has no use for them.
+  local -x RINGGATE_HEARTBEAT_PING=1h RINGGATE_HEARTBEAT_IDLE=2h
+  for server in "$@"; do
+    start_server "$server" 0 "$((connections + 100))"
+    pids+=("$SERVER_PID")
+    before+=("$(ticks "$SERVER_PID")")
+    raw=
+    if is_raw "$server"; then raw=,raw; fi
+    targets+=(--server "$server=127.0.0.1:$SERVER_PORT,$SERVER_PID$raw")
+  done
+  "$PROJECT/target/release/examples/load" echo "${targets[@]}" --path /echo --core 1 \
+    --connections "$connections" --rounds "$rounds" --timeout-seconds 1800 >"$SCRATCH/lines.json"
+  while read -r line; do
+    printf '{"at":"%s","kernel":"%s","cpu":"%s","server_ticks":%s,%s\n' "$(date -u +%FT%TZ)" \
+      "$(uname -r)" "$(processor)" "$(($(ticks "${pids[index]}") - before[index]))" "${line#\{}"
+    index=$((index + 1))
+  done <"$SCRATCH/lines.json" >"$SCRATCH/echo.json"
+  for index in "${!pids[@]}"; do stop "${pids[index]}"; done
+}
+
+# server_of: the server of the JSON line on standard input.
+server_of() { sed -n 's/.*"server":"\([a-z-]*\)".*/\1/p'; }
+
+# judge_quiet FILE...: says so if a load did not have its core to itself in some of the JSON lines.
+judge_quiet() {
+  local disturbed
+  # The load spins: a core that it did not have was another's.
+  disturbed=$(cat "$@" | number load_utilisation | awk '$1 < 0.97 { n++ } END { print n + 0 }')
+  ((disturbed == 0)) || echo "CAUTION: in $disturbed lines other processes had part of the load's" \
+    "core; run this on a quiet machine."
 }
 
 processor() { sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1; }

@@ -99,7 +99,7 @@ impl Window {
     }
 }
 
-/// Runs the load and prints one JSON object a server.
+/// Runs the load and prints one JSON object a server, with its ratios to the first and to each.
 pub fn run(args: &EchoArgs, deadline: Deadline) -> Result<(), Failure> {
     let shape = Shape { connections: args.connections, bytes: args.bytes, inflight: args.inflight };
     machine::allow_descriptors(args.connections.saturating_mul(args.servers.len() as u32))?;
@@ -120,10 +120,8 @@ pub fn run(args: &EchoArgs, deadline: Deadline) -> Result<(), Failure> {
             subjects[index].measure(args, deadline)?;
         }
     }
-    let (first, rest) = subjects.split_at_mut(1);
-    let first_windows = first[0].windows.clone();
-    for subject in first.iter_mut().chain(rest) {
-        println!("{}", subject.report(shape, &first_windows));
+    for subject in &subjects {
+        println!("{}", subject.report(shape, &subjects));
     }
     Ok(())
 }
@@ -151,12 +149,13 @@ impl Subject {
         Ok(())
     }
 
-    fn report(&self, shape: Shape, first: &[Window]) -> serde_json::Value {
+    /// `all` are the servers of the run, of which the first is the one of `ratio`.
+    fn report(&self, shape: Shape, all: &[Self]) -> serde_json::Value {
         let total = |of: fn(&Window) -> f64| self.windows.iter().map(of).sum::<f64>();
         let (messages, seconds) = (total(|w| w.messages as f64), total(|w| w.seconds));
         let cost = sorted(self.windows.iter().map(Window::us_per_message));
-        let pairs = self.windows.iter().zip(first);
-        let ratio = sorted(pairs.map(|(own, other)| own.us_per_message() / other.us_per_message()));
+        let [ratio_low, ratio, ratio_high] = all.first().map_or([1.0; 3], |it| self.ratio_to(it));
+        let ratio_to = all.iter().map(|other| (other.name.clone(), json!(self.ratio_to(other))));
         let latency_us = |quantile| {
             rounded(self.closed_loop.latency_ns.value_at_quantile(quantile) as f64 / 1e3)
         };
@@ -168,9 +167,16 @@ impl Subject {
             "server_cpu_us_per_message": rounded(quantile(&cost, 0.5)),
             "server_utilisation": rounded(total(|w| w.server_seconds) / seconds),
             "load_utilisation": rounded(total(|w| w.load_seconds) / seconds),
-            "ratio": rounded(quantile(&ratio, 0.5)),
-            "ratio_low": rounded(quantile(&ratio, 0.25)),
-            "ratio_high": rounded(quantile(&ratio, 0.75)),
+            "ratio": ratio, "ratio_low": ratio_low, "ratio_high": ratio_high,
+            "ratio_to": ratio_to.collect::<serde_json::Map<_, _>>(),
         })
+    }
+
+    /// What a message costs here over what it costs there, window by window: the lower quartile,
+    /// the median and the upper quartile.
+    fn ratio_to(&self, other: &Self) -> [f64; 3] {
+        let pairs = self.windows.iter().zip(&other.windows);
+        let ratio = sorted(pairs.map(|(own, other)| own.us_per_message() / other.us_per_message()));
+        [0.25, 0.5, 0.75].map(|place| rounded(quantile(&ratio, place)))
     }
 }
