@@ -23,7 +23,7 @@
 //! | [`publisher`], [`reading`] ▢ | the other side of topics: PUBLISH on time; what subscribers received |
 //! | [`tally`] ▢, [`clock`] | what is counted in a slice of time; the clock that processes share |
 //! | [`report`] ▢ | what was measured: plateaus, validity, text |
-//! | [`cost`] | what a server on this machine costs, and how that grows |
+//! | `watch`, [`cost`] | the server during a run; what a server on this machine costs, and how that grows |
 //! | [`process`] | processor time and memory of a process, from `/proc` |
 //!
 //! Latency counts from the moment at which a message was meant to be sent, so that a
@@ -53,6 +53,7 @@ pub mod stages;
 pub mod tally;
 pub mod target;
 pub mod topics;
+mod watch;
 
 pub use self::crew::COMMAND as GENERATOR_COMMAND;
 pub use self::fleet::{ClientId, Crowd, End, Fleet};

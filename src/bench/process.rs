@@ -47,17 +47,6 @@ impl Process {
         Ok(Memory { resident: sum("Rss:"), private_dirty: sum("Private_Dirty:") })
     }
 
-    /// What it has in memory, cheaply: for a look each second.
-    ///
-    /// # Errors
-    /// There is no such process.
-    pub fn resident_bytes(self) -> Result<u64, String> {
-        let statm = self.read("statm")?;
-        let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-        let pages = pages.ok_or_else(|| format!("/proc/{}/statm: {statm:?}", self.0))?;
-        Ok(pages.saturating_mul(rustix::param::page_size() as u64))
-    }
-
     fn read(self, file: &str) -> Result<String, String> {
         let path = format!("/proc/{}/{file}", self.0);
         fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))

@@ -19,6 +19,7 @@ use super::{
     stages::Stages,
     tally::Tally,
     target::{Sources, Target},
+    watch::{Used, Watch},
 };
 
 /// From the order to the first user: for the processes to start.
@@ -85,10 +86,10 @@ pub fn run(
     let slice_ms = slice_ms(&plan.stages);
     let origin_ns = clock::now_ns() + LEAD_NS;
     let began = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string();
+    let mut run = Run::new(plan, origin_ns, slice_ms)?;
     let mut crew = Crew::start(orders(plan, origin_ns, slice_ms))?;
-    let mut run = Run::new(plan, origin_ns, slice_ms);
     while run.is_going(&mut crew)? {
-        run.read_server()?;
+        run.watch_server();
         if stop.load(Relaxed) && !run.interrupted {
             run.interrupted = true;
             crew.stop();
@@ -138,17 +139,19 @@ struct Run<'p> {
     whole: usize,
     /// What came after the last slice.
     rest: Tally,
-    /// Processor time of the server at the beginning of the slice that is being read.
-    server_before: Option<Duration>,
-    /// Slices of which the server's cost has been read.
-    server_slices: usize,
+    watch: Option<Watch>,
+    /// Ends of slices at which the server was looked at, the origin first.
+    looks: usize,
     interrupted: bool,
 }
 
 impl<'p> Run<'p> {
-    fn new(plan: &'p Plan, origin_ns: u64, slice_ms: u64) -> Self {
+    fn new(plan: &'p Plan, origin_ns: u64, slice_ms: u64) -> Result<Self, String> {
         let length_ns = plan.stages.length().as_nanos() as u64;
-        Self {
+        let slice = Duration::from_millis(slice_ms);
+        let is_local = !plan.servers.is_empty();
+        let watch = is_local.then(|| Watch::start(&plan.servers, &plan.stages, slice));
+        Ok(Self {
             plan,
             origin_ns,
             slice_ms,
@@ -157,15 +160,15 @@ impl<'p> Run<'p> {
             told: Vec::new(),
             whole: 0,
             rest: Tally::default(),
-            server_before: None,
-            server_slices: 0,
+            watch: watch.transpose()?,
+            looks: 0,
             interrupted: false,
-        }
+        })
     }
 
     /// Hears what the processes say, for a moment; `false` when all are done.
     fn is_going(&mut self, crew: &mut Crew) -> Result<bool, String> {
-        let reads_server = !self.plan.servers.is_empty() && !self.interrupted;
+        let reads_server = self.watch.is_some() && !self.interrupted;
         let at_most = if reads_server { self.until_slice_end().min(NAP) } else { NAP };
         match crew.hear(at_most)? {
             Heard::Nothing => {}
@@ -200,29 +203,24 @@ impl<'p> Run<'p> {
     }
 
     fn until_slice_end(&self) -> Duration {
-        let end_ns = self.origin_ns + self.server_slices as u64 * self.slice_ms * 1_000_000;
+        let end_ns = self.origin_ns + self.looks as u64 * self.slice_ms * 1_000_000;
         Duration::from_nanos(end_ns.saturating_sub(clock::now_ns()))
     }
 
     /// At the end of a slice: what the server has used meanwhile.
-    fn read_server(&mut self) -> Result<(), String> {
-        if self.plan.servers.is_empty() || !self.until_slice_end().is_zero() || self.interrupted {
-            return Ok(());
+    fn watch_server(&mut self) {
+        if self.interrupted || !self.until_slice_end().is_zero() {
+            return;
         }
-        let (mut cpu, mut resident) = (Duration::ZERO, 0);
-        for server in &self.plan.servers {
-            let gone = |error| format!("--server-pid {server}: {error}");
-            cpu += server.cpu().map_err(gone)?;
-            resident += server.resident_bytes().map_err(gone)?;
+        let open = self.whole.checked_sub(1).map_or(0, |nth| self.sums[nth].open);
+        let Some(watch) = &mut self.watch else { return };
+        let used = watch.look(self.looks.checked_sub(1), open);
+        self.looks += 1;
+        if let Some(Used { slice, cpu, resident_bytes }) = used {
+            let sum = self.sum_mut(slice);
+            sum.server_seconds = Some(cpu.as_secs_f64());
+            sum.server_resident_bytes = Some(resident_bytes);
         }
-        // The first reading is at the origin, where no slice has ended yet.
-        if let Some(before) = self.server_before.replace(cpu) {
-            let sum = self.sum_mut(self.server_slices - 1);
-            sum.server_seconds = Some((cpu - before).as_secs_f64());
-            sum.server_resident_bytes = Some(resident);
-        }
-        self.server_slices += 1;
-        Ok(())
     }
 
     fn progress(&self) -> Progress {
@@ -256,7 +254,8 @@ impl<'p> Run<'p> {
         let mut all = std::mem::take(&mut self.rest);
         self.sums.iter().for_each(|sum| all.add(&sum.tally));
         let (plateaus, latency) = plateau::plateaus(&self.plan.stages, slice_s, &self.sums);
-        let plan = self.plan;
+        let (plan, slice) = (self.plan, Duration::from_millis(self.slice_ms));
+        let cost = self.watch.take().map(|watch| watch.cost(slice, &self.sums));
         let mut report = Report {
             format: FORMAT,
             profile: plan.profile.clone(),
@@ -272,7 +271,7 @@ impl<'p> Run<'p> {
             plateaus,
             slices: (0..self.sums.len()).map(|nth| self.moment(nth)).collect(),
             figures: Vec::<Figure>::new(),
-            cost: None,
+            cost,
             invalid: Vec::new(),
             latency,
             failures: all.failures,

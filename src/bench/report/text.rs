@@ -52,6 +52,9 @@ impl Display for Report {
         for (why, times) in &self.failures {
             writeln!(out, "failed         {times} x {why}")?;
         }
+        if let Some(cost) = &self.cost {
+            write!(out, "\n{cost}")?;
+        }
         if self.interrupted {
             writeln!(out, "interrupted    what was measured until then")?;
         }
