@@ -54,6 +54,7 @@ impl Outbox {
     }
 
     /// The next write: all that has gathered, unless one is in flight or there is nothing.
+    #[inline(always)]
     pub fn take_write(&mut self) -> Option<Write> {
         if self.in_flight_bytes > 0 {
             return None;
@@ -71,6 +72,7 @@ impl Outbox {
     }
 
     /// The write is done. What it leaves serves again where it can.
+    #[inline(always)]
     pub fn written(&mut self, spare: Spare) {
         self.in_flight_bytes = 0;
         match spare {

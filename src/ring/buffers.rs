@@ -44,6 +44,7 @@ impl Buffers {
     }
 
     /// A buffer for a read, or `None` while all are lent: the read waits for the next turn.
+    #[inline]
     pub fn lend(&mut self) -> Option<BufferIndex> {
         if let Some(index) = self.free.pop() {
             return Some(index);
@@ -61,11 +62,13 @@ impl Buffers {
     }
 
     /// Where the kernel is to write to; stays there until `fill` or `give_back`.
+    #[inline]
     pub fn target(&mut self, index: BufferIndex) -> &mut [u8] {
         self.buffers.get_mut(index.0 as usize).map_or(&mut [], |buffer| &mut buffer[..])
     }
 
     /// The read has answered with `len` bytes, which go to the shard.
+    #[inline]
     pub fn fill(&mut self, index: BufferIndex, len: usize) -> Received {
         let buffer = self.buffers.get_mut(index.0 as usize).map(std::mem::take);
         let buffer = buffer.unwrap_or_default();
@@ -78,6 +81,7 @@ impl Buffers {
     }
 
     /// The shard is done with a buffer.
+    #[inline]
     pub fn take_back(&mut self, received: Received) {
         // What is not empty is with the kernel, and the buffer is another pool's.
         if let Some(place) = self.buffers.get_mut(received.index.0 as usize)

@@ -1,9 +1,14 @@
 //! The engine of one shard: sockets in, bytes and completions out.
 //!
-//! One io_uring per shard (`SINGLE_ISSUER`, `DEFER_TASKRUN`), driven by [`Ring::turn`]:
-//! submit what has gathered, reap what has completed, hand it on as [`Event`]s. An idle
-//! socket costs one multishot poll in the kernel and one 12-byte slot here: no buffer, no
-//! task. When it becomes readable it is lent a buffer of the shard's pool for one read.
+//! One io_uring per shard (`SINGLE_ISSUER`, `DEFER_TASKRUN`), driven in turns: submit what has
+//! gathered ([`Ring::begin_turn`]), then hand on what has completed as [`Event`]s, one by one
+//! ([`Ring::next_event`]). An idle socket costs one multishot poll in the kernel and one 12-byte
+//! slot here: no buffer, no task. When it becomes readable it is lent a buffer of the shard's
+//! pool for one read.
+//!
+//! What runs for every message is inlined down to whoever takes the events. Not for the calls:
+//! an event, a write or a submission that is passed on in memory is stored field by field and
+//! read back sixteen bytes at a time, and such a load waits until all of the stores are done.
 //!
 //! The engine knows no protocol and no executor. Whoever drives it may spin, or sleep on
 //! the waker's descriptor between [`Ring::prepare_sleep`] and [`Ring::awake`]; a blocking
@@ -45,13 +50,12 @@ use std::{
 
 use io_uring::{IoUring, opcode, types};
 use rustix::process::{Resource, getrlimit};
-use slab::Slab;
 use socket2::SockRef;
 
 use self::{
     buffers::Buffers,
     gather::Messages,
-    operation::{Tag, WriteBytes, WriteOperation},
+    operation::{Tag, WriteBytes, Writes},
     sockets::{Flags, Sockets},
     submit::Descriptor,
     timer::Timer,
@@ -103,7 +107,7 @@ pub struct Ring {
     /// Slots below this are registered while they carry a socket.
     registered: u32,
     buffers: Buffers,
-    writes: Slab<WriteOperation>,
+    writes: Writes,
     messages: Messages,
     /// Readable sockets that wait for a buffer, oldest first.
     waiting: VecDeque<SocketId>,
@@ -112,6 +116,10 @@ pub struct Ring {
     timer: Timer,
     /// Sockets closed since the last turn; the next one tells of them first.
     freed: Vec<SocketId>,
+    /// Those that this turn has not told of yet.
+    untold: Vec<SocketId>,
+    /// Completions that this turn has not looked at yet.
+    unseen: usize,
     /// The last turn found something, so the kernel may hold more that it has not shown.
     more: bool,
     metrics: Arc<ShardMetrics>,
@@ -162,13 +170,15 @@ impl Ring {
             sockets: Sockets::default(),
             registered,
             buffers: Buffers::new(options.receive_buffers, options.receive_buffer_bytes),
-            writes: Slab::new(),
+            writes: Writes::default(),
             messages: Messages::default(),
             waiting: VecDeque::new(),
             listener: None,
             tick: Box::new(options.tick.into()),
             timer: Timer::default(),
             freed: Vec::new(),
+            untold: Vec::new(),
+            unseen: 0,
             more: true,
             metrics,
         };
@@ -242,6 +252,7 @@ impl Ring {
     /// # Errors
     /// Gives it back where the socket is gone or closing, or a write is in flight: there is
     /// one write per socket at a time.
+    #[inline(always)]
     pub fn send(&mut self, id: SocketId, write: impl Into<Write>) -> Result<(), Write> {
         let write = write.into();
         let Some(slot) = self.sockets.get_mut(id).filter(|slot| slot.flags.may_write()) else {
@@ -261,6 +272,7 @@ impl Ring {
     }
 
     /// Gives a receive buffer back, and reads the socket on if it has more.
+    #[inline(always)]
     pub fn recycle(&mut self, id: SocketId, received: Received) {
         self.buffers.take_back(received);
         let Some(slot) = self.sockets.get_mut(id) else { return };
@@ -316,25 +328,53 @@ impl Ring {
     /// # Errors
     /// Only what is wrong with the ring itself.
     pub fn turn(&mut self, events: &mut Vec<Event>) -> io::Result<usize> {
+        let before = events.len();
+        self.begin_turn()?;
+        while let Some(event) = self.next_event()? {
+            events.push(event);
+        }
+        Ok(events.len() - before)
+    }
+
+    /// Begins a turn whose events are taken one by one from [`Ring::next_event`], each handled
+    /// while it is in the cache. `true`: there may be some.
+    ///
+    /// # Errors
+    /// Only what is wrong with the ring itself.
+    pub fn begin_turn(&mut self) -> io::Result<bool> {
         self.metrics.ring.turns.inc();
         self.lend_to_waiting();
-        let before = events.len();
-        for id in self.freed.drain(..) {
-            self.sockets.release(id);
-            events.push(Event::Freed(id));
-        }
+        self.untold.append(&mut self.freed);
         if self.more || self.has_work() {
             self.enter()?;
         }
         // No more than are there now: what they lead to is for the next turn.
-        let count = self.uring.completion().len();
-        self.more = count > 0;
-        self.metrics.ring.completions.add(count as u64);
-        for _ in 0..count {
-            let Some(completion) = self.uring.completion().next() else { break };
-            self.complete(&completion, events)?;
+        self.unseen = self.uring.completion().len();
+        self.more = self.unseen > 0;
+        self.metrics.ring.completions.add(self.unseen as u64);
+        Ok(self.more || !self.untold.is_empty())
+    }
+
+    /// The next event of this turn; `None` at its end.
+    ///
+    /// # Errors
+    /// Only what is wrong with the ring itself.
+    #[inline(always)]
+    pub fn next_event(&mut self) -> io::Result<Option<Event>> {
+        // First the ends, then what may take the slots anew.
+        if let Some(id) = self.untold.pop() {
+            self.sockets.release(id);
+            return Ok(Some(Event::Freed(id)));
         }
-        Ok(events.len() - before)
+        while self.unseen > 0 {
+            self.unseen -= 1;
+            let Some(completion) = self.uring.completion().next() else { break };
+            let event = self.complete(&completion)?;
+            if event.is_some() {
+                return Ok(event);
+            }
+        }
+        Ok(None)
     }
 
     /// Waits in the kernel until the ring has something or `at_most` has passed: the cheapest

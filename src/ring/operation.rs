@@ -73,6 +73,46 @@ impl WriteBytes {
     }
 }
 
+/// The writes in flight, by index. As many places as there ever were at once.
+#[derive(Default)]
+pub(super) struct Writes {
+    operations: Vec<Option<WriteOperation>>,
+    free: Vec<u32>,
+}
+
+impl Writes {
+    /// Takes a write in. Inlined, as [`super::Ring::push`] is: it is made where it stays.
+    #[inline(always)]
+    pub fn insert(&mut self, operation: WriteOperation) -> u32 {
+        let index = self.free.pop().unwrap_or_else(|| self.grow());
+        self.operations[index as usize] = Some(operation);
+        index
+    }
+
+    /// Gives back a write that the kernel has answered; `None` where there is none of that
+    /// index.
+    #[inline(always)]
+    pub fn remove(&mut self, index: u32) -> Option<WriteOperation> {
+        let operation = self.operations.get_mut(index as usize)?.take();
+        if operation.is_some() {
+            self.free.push(index);
+        }
+        operation
+    }
+
+    /// Whether there is none.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.operations.iter().all(Option::is_none)
+    }
+
+    #[cold]
+    fn grow(&mut self) -> u32 {
+        self.operations.push(None);
+        self.operations.len() as u32 - 1
+    }
+}
+
 /// What a completion is about: the 64 bits that travel with a submission.
 ///
 /// Top 8 bits: the kind. Below: 24 bits of generation and 32 of slot; or 24 of a buffer and

@@ -86,27 +86,31 @@ impl Ring {
 
     fn read(&mut self, id: SocketId, descriptor: Descriptor, buffer: BufferIndex) {
         let target = self.buffers.target(buffer);
-        let entry = opcode::Recv::new(descriptor.fd, target.as_mut_ptr(), target.len() as u32)
-            .flags(libc::MSG_DONTWAIT)
-            .build()
-            .flags(descriptor.flags);
-        self.push_or_abort(entry, Tag::Read { slot: id.slot, buffer });
+        let entry = Transfer {
+            opcode: opcode::Recv::CODE,
+            descriptor,
+            address: target.as_mut_ptr() as u64,
+            len: target.len() as u32,
+            flags: libc::MSG_DONTWAIT,
+        };
+        self.push_or_abort(entry.build(), Tag::Read { slot: id.slot, buffer });
     }
 
     /// Starts, or goes on with, a write whose flag is set already. What is pointed to stays
     /// where it is when its owner moves.
+    #[inline(always)]
     pub(super) fn write(&mut self, id: SocketId, descriptor: Descriptor, mut bytes: WriteBytes) {
-        let fd = descriptor.fd;
-        let entry = match &mut bytes {
-            WriteBytes::Owned { buffer, sent } => send(fd, &buffer[*sent..]),
-            WriteBytes::Shared(rest) => send(fd, rest),
+        let (opcode, address, len) = match &mut bytes {
+            WriteBytes::Owned { buffer, sent } => send(&buffer[*sent..]),
+            WriteBytes::Shared(rest) => send(rest),
             WriteBytes::Gathered { pieces, message } => {
-                let header = message.point_at(pieces);
-                opcode::SendMsg::new(fd, header).flags(libc::MSG_NOSIGNAL as u32).build()
+                (opcode::SendMsg::CODE, message.point_at(pieces) as u64, 1)
             }
         };
+        let flags = libc::MSG_NOSIGNAL;
         let index = self.writes.insert(WriteOperation { socket: id, bytes });
-        self.push_or_abort(entry.flags(descriptor.flags), Tag::Write(index as u32));
+        let entry = Transfer { opcode, descriptor, address, len, flags };
+        self.push_or_abort(entry.build(), Tag::Write(index));
     }
 
     pub(super) fn arm_poll(&mut self, id: SocketId) -> io::Result<()> {
@@ -181,16 +185,18 @@ impl Ring {
         }
     }
 
-    #[inline]
+    /// Inlined into whoever builds the entry, which is then written where it belongs: passed
+    /// on, it would be read back, wider than it was written, which stalls the processor.
+    #[inline(always)]
     pub(super) fn push(&mut self, entry: squeue::Entry, tag: Tag) -> io::Result<()> {
         let entry = entry.user_data(tag.encode());
         if self.try_push(&entry) {
             return Ok(());
         }
-        self.push_when_full(&entry)
+        self.push_when_full(entry.clone())
     }
 
-    #[inline]
+    #[inline(always)]
     fn try_push(&mut self, entry: &squeue::Entry) -> bool {
         // SAFETY: descriptors stay open until their operations have been joined; receive
         // buffers stay in their pool until then; what writes point to, which is the bytes and
@@ -201,10 +207,10 @@ impl Ring {
     }
 
     #[cold]
-    fn push_when_full(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+    fn push_when_full(&mut self, entry: squeue::Entry) -> io::Result<()> {
         for _ in 1..limits::SUBMIT_ATTEMPTS_MAX {
             self.enter()?;
-            if self.try_push(entry) {
+            if self.try_push(&entry) {
                 return Ok(());
             }
         }
@@ -213,13 +219,18 @@ impl Ring {
 
     /// A push that must not fail: its buffer or its socket would never be joined. The
     /// kernel takes submissions unless it is out of memory for a hundred tries in a row.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_or_abort(&mut self, entry: squeue::Entry, tag: Tag) {
         if let Err(error) = self.push(entry, tag) {
-            log::error!("ring: {error}; ending, since nothing can be sent or received");
-            std::process::abort();
+            abort(&error);
         }
     }
+}
+
+#[cold]
+fn abort(error: &io::Error) -> ! {
+    log::error!("ring: {error}; ending, since nothing can be sent or received");
+    std::process::abort();
 }
 
 impl Slot {
@@ -231,8 +242,74 @@ impl Slot {
     }
 }
 
-/// A write of `rest`, or of as much as one operation takes.
-fn send(fd: types::Fd, rest: &[u8]) -> squeue::Entry {
+/// What sends `rest`, or as much of it as one operation takes: opcode, address and length.
+fn send(rest: &[u8]) -> (u8, u64, u32) {
     let len = rest.len().min(limits::WRITE_BYTES_MAX) as u32;
-    opcode::Send::new(fd, rest.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build()
+    (opcode::Send::CODE, rest.as_ptr() as u64, len)
+}
+
+/// A RECV, SEND or SENDMSG: the entries of which there is one for every message.
+struct Transfer {
+    opcode: u8,
+    descriptor: Descriptor,
+    /// Of the bytes, or of the header of the message.
+    address: u64,
+    len: u32,
+    /// As of recv(2) and send(2).
+    flags: i32,
+}
+
+impl Transfer {
+    /// The entry, as `<linux/io_uring.h>` lays it out. In words, because the crate's builders
+    /// write its fields one by one and then copy them sixteen bytes at a time: a load that is
+    /// wider than the stores it needs waits for all of them.
+    #[inline(always)]
+    fn build(self) -> squeue::Entry {
+        let Descriptor { fd, flags } = self.descriptor;
+        let head = u64::from(self.opcode) | u64::from(flags.bits()) << 8;
+        let head = head | u64::from(fd.0 as u32) << 32;
+        let tail = u64::from(self.len) | u64::from(self.flags as u32) << 32;
+        let words = [head, 0, self.address, tail, 0, 0, 0, 0];
+        // SAFETY: an entry is 64 bytes of integers in the order of the kernel's structure, for
+        // which any value is one; what they mean is compared with the builders in the tests.
+        unsafe { std::mem::transmute::<[u64; 8], squeue::Entry>(words) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(entry: squeue::Entry) -> [u64; 8] {
+        // SAFETY: as in `Transfer::build`.
+        unsafe { std::mem::transmute::<squeue::Entry, [u64; 8]>(entry) }
+    }
+
+    #[test]
+    fn transfers_are_laid_out_as_the_builders_do() {
+        let mut buffer = [0_u8; 40];
+        let header = std::ptr::dangling::<libc::msghdr>();
+        for (fd, flags) in [(7, squeue::Flags::empty()), (0x0102_0304, squeue::Flags::FIXED_FILE)] {
+            let descriptor = Descriptor { fd: types::Fd(fd), flags };
+            let (address, len) = (buffer.as_mut_ptr(), buffer.len() as u32);
+            let built = |opcode, address, len, flags| {
+                words(Transfer { opcode, descriptor, address, len, flags }.build())
+            };
+            let recv = opcode::Recv::new(descriptor.fd, address, len).flags(libc::MSG_DONTWAIT);
+            assert_eq!(
+                built(opcode::Recv::CODE, address as u64, len, libc::MSG_DONTWAIT),
+                words(recv.build().flags(flags))
+            );
+            let send = opcode::Send::new(descriptor.fd, address, len).flags(libc::MSG_NOSIGNAL);
+            assert_eq!(
+                built(opcode::Send::CODE, address as u64, len, libc::MSG_NOSIGNAL),
+                words(send.build().flags(flags))
+            );
+            let gathered = opcode::SendMsg::new(descriptor.fd, header);
+            assert_eq!(
+                built(opcode::SendMsg::CODE, header as u64, 1, libc::MSG_NOSIGNAL),
+                words(gathered.flags(libc::MSG_NOSIGNAL as u32).build().flags(flags))
+            );
+        }
+    }
 }

@@ -236,9 +236,13 @@ impl Shard {
     /// Puts the decoder back, which held `before` bytes when it was taken. The shard's
     /// bound on partial messages: who would carry it over is told to come back.
     fn keep_decoder(&mut self, id: SocketId, decoder: Decoder, before: usize) {
+        let after = decoder.held_bytes();
+        if before == 0 && after == 0 {
+            // What was left in its place is the same.
+            return;
+        }
         let Some(connection) = self.wire.connections.get_mut(id) else { return };
         let (Phase::Open(socket) | Phase::Closing(socket)) = &mut connection.phase else { return };
-        let after = decoder.held_bytes();
         socket.decoder = decoder;
         if before == after {
             return;

@@ -176,7 +176,6 @@ pub struct Shard {
     /// When the shard last ran again after it had stood still.
     listening_since: Tick,
     drain: Option<Drain>,
-    events: Vec<Event>,
     broker_events: Vec<BrokerEvent>,
     actions: Vec<Action>,
     session_actions: Vec<topic_sessions::Action>,
@@ -215,7 +214,6 @@ impl Shard {
             now,
             listening_since: 0,
             drain: None,
-            events: Vec::new(),
             broker_events: Vec::new(),
             actions: Vec::new(),
             session_actions: Vec::new(),
@@ -233,17 +231,15 @@ impl Shard {
     /// # Errors
     /// Only what is wrong with the ring itself.
     fn turn(&mut self) -> io::Result<bool> {
-        let mut events = std::mem::take(&mut self.events);
-        self.wire.ring.turn(&mut events)?;
+        let mut busy = self.wire.ring.begin_turn()?;
         self.note_written();
-        let mut busy = !events.is_empty() || self.broker.has_news() || self.peers.has_news();
+        busy |= self.broker.has_news() || self.peers.has_news();
         if busy {
             self.read_clock();
         }
-        for event in events.drain(..) {
+        while let Some(event) = self.wire.ring.next_event()? {
             self.on_event(event)?;
         }
-        self.events = events;
         self.broker.collect(&mut self.wire, self.now.ms, &mut self.broker_events);
         // Or what peers have for those who have just left would count as dropped.
         self.tell_left();
@@ -271,6 +267,7 @@ impl Shard {
         }
     }
 
+    #[inline(always)]
     fn on_event(&mut self, event: Event) -> io::Result<()> {
         match event {
             Event::Received(id, received) => self.on_received(id, received),

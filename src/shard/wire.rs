@@ -149,6 +149,10 @@ impl Wire {
     /// Stops reading from a client that is behind with reading from us; `sent` starts it
     /// again.
     pub fn hold_back_if_behind(&mut self, id: SocketId) {
+        // As a rule all of them together have less, and none needs to be looked up.
+        if self.metrics.connections.outbox_bytes.get() < self.outbox_limit_bytes as u64 / 2 {
+            return;
+        }
         if self.outbox_bytes(id) >= self.outbox_limit_bytes / 2 {
             self.pause(id, Pause::Outbox);
         }
@@ -183,6 +187,7 @@ impl Wire {
         self.dirty = dirty;
     }
 
+    #[inline(always)]
     fn write(&mut self, id: SocketId, write: Option<Write>) {
         if let Some(write) = write
             && self.ring.send(id, write).is_err()
@@ -211,8 +216,7 @@ impl Wire {
         let reads_again = is_drained && connection.is_paused_for(Pause::Outbox);
         let finished = after == 0 && matches!(connection.phase, Phase::Lingering);
         if after > 0 {
-            let write = next_write(connection);
-            self.write(id, write);
+            self.write_more(id);
         } else if matches!(connection.phase, Phase::Broker) && is_kept {
             // The next write to the broker will be about as long.
         } else if let Some(idle) = connection.outbox.take() {
@@ -223,6 +227,15 @@ impl Wire {
         }
         if finished {
             self.ring.finish(id);
+        }
+    }
+
+    /// What has gathered while a write was in flight.
+    #[inline(never)]
+    fn write_more(&mut self, id: SocketId) {
+        if let Some(connection) = self.connections.get_mut(id) {
+            let write = next_write(connection);
+            self.write(id, write);
         }
     }
 
@@ -305,6 +318,7 @@ impl Wire {
 }
 
 /// All that waits for a connection's socket, unless a write is in flight.
+#[inline(always)]
 fn next_write(connection: &mut Connection) -> Option<Write> {
     match connection.phase {
         Phase::Terminated => None,
