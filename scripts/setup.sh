@@ -76,6 +76,8 @@ setup_tests() {
   need_package 'python3 -c "import venv, ensurepip"' python3 python3-venv
   need_package 'python3 -c "import yaml"' python3-yaml
   need_package 'command -v shellcheck' shellcheck
+  # Opens the pages of reports, as a reader would.
+  need_package 'command -v chromium' chromium
   if ! cargo fmt --version >/dev/null 2>&1 || ! cargo clippy --version >/dev/null 2>&1; then
     tell "adding rustfmt and clippy"
     rustup component add rustfmt clippy

@@ -39,7 +39,7 @@ pub enum Command {
     /// Run a reference worker for a Redis queue
     Worker(WorkerArgs),
     /// Put load on a WebSocket server and measure what it does
-    Bench(BenchArgs),
+    Bench(Box<BenchArgs>),
     /// One process of a load, started by `bench`
     #[command(name = crate::bench::GENERATOR_COMMAND, hide = true)]
     BenchGenerator,

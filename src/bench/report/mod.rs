@@ -6,8 +6,14 @@
 //! | [`plateau`] ▢ | what is measured: the times in which the number of users did not change |
 //! | [`validity`] ▢ | why a result would mislead |
 //! | `text` ▢ | the report for people |
+//! | [`page`] ▢ | the report as an HTML page with plots |
+//! | [`compare`] ▢ | two reports against each other |
+//! | [`amount`] ▢ | figures as people read them |
 
+pub mod amount;
+pub mod compare;
 pub mod host;
+pub mod page;
 pub mod plateau;
 mod text;
 pub mod validity;

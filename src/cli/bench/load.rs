@@ -1,7 +1,6 @@
 //! What every profile is told, and how it is run: the bar, Ctrl-C, and where the report goes.
 
 use std::{
-    fs,
     io::{self, Write},
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
@@ -12,11 +11,11 @@ use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::{consts::SIGINT, flag};
 
-use super::feed::rate;
+use super::{feed::rate, saved};
 use crate::bench::{
     order::Job,
     process::Process,
-    report::Report,
+    report::{Report, page::page},
     run::{self, Plan, Progress},
     stages::Stages,
     target::{Sources, Target},
@@ -69,6 +68,9 @@ pub(super) struct LoadArgs {
     /// Write the report as JSON there
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write the report there as one HTML page with plots
+    #[arg(long)]
+    html: Option<PathBuf>,
 }
 
 impl LoadArgs {
@@ -76,6 +78,10 @@ impl LoadArgs {
     pub(super) fn run(&self, profile: &str, job: Job) -> Result<(), Error> {
         crate::host::raise_descriptors();
         let plan = self.plan(profile, job)?;
+        // Before the run: it may take hours, and its report is all that is left of it.
+        for (flag, path) in [("--json", &self.json), ("--html", &self.html)] {
+            path.as_deref().map_or(Ok(()), |path| saved::is_writable(flag, path))?;
+        }
         let stop = stop_at_interrupt()?;
         let bar = Bar::new(&plan);
         let report = run::run(&plan, &stop, |progress| bar.show(progress));
@@ -119,11 +125,12 @@ impl LoadArgs {
 
     fn print(&self, report: &Report) -> Result<(), Error> {
         write!(io::stdout(), "{report}").map_err(Error::Output)?;
-        let Some(path) = &self.json else { return Ok(()) };
-        let json =
-            serde_json::to_string(report).map_err(|error| Error::Failed(error.to_string()))?;
-        let written = fs::write(path, json + "\n");
-        written.map_err(|error| Error::Failed(format!("--json {}: {error}", path.display())))
+        if let Some(path) = &self.json {
+            let json =
+                serde_json::to_string(report).map_err(|error| Error::Failed(error.to_string()))?;
+            saved::write("--json", path, &(json + "\n"))?;
+        }
+        self.html.as_deref().map_or(Ok(()), |path| saved::write("--html", path, &page(report)))
     }
 }
 

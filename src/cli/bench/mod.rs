@@ -2,6 +2,7 @@
 
 mod feed;
 mod load;
+mod saved;
 
 use std::io;
 use std::sync::{
@@ -19,6 +20,7 @@ use crate::bench::{
 };
 use feed::{SpikeArgs, TopicsArgs, rate};
 use load::LoadArgs;
+use saved::{CompareArgs, HtmlArgs};
 
 /// Arguments of `ringgate bench`.
 #[derive(Args, Clone, Debug)]
@@ -26,7 +28,7 @@ use load::LoadArgs;
                         result that would mislead says INVALID and why, and the exit code is 1. \
                         Ctrl-C ends a run early and reports what was measured until then.")]
 pub struct BenchArgs {
-    /// What to do to the server
+    /// What to do to the server, or with its reports
     #[command(subcommand)]
     profile: Profile,
 }
@@ -41,6 +43,10 @@ enum Profile {
     Topics(TopicsArgs),
     /// Users who get a session, connect, stay a while, leave and come again, in stages
     Spike(SpikeArgs),
+    /// Compare two saved reports, figure by figure
+    Compare(CompareArgs),
+    /// Make the page with plots of a saved report
+    Html(HtmlArgs),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -73,6 +79,8 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         }
         Profile::Topics(args) => args.run(),
         Profile::Spike(args) => args.run(),
+        Profile::Compare(args) => args.run(),
+        Profile::Html(args) => args.run(),
     }
 }
 
