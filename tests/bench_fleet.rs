@@ -98,7 +98,7 @@ fn requests_are_answered_and_refusals_told() {
     assert_eq!(talkers.http, [(200, r#"{"status":"ok"}"#.to_owned())]);
     assert!(
         talkers.ends.contains(&(1, End::Answered))
-            && talkers.ends.contains(&(2, End::Refused(404)))
+            && talkers.ends.contains(&(2, End::Refused(404, None)))
     );
 }
 

@@ -133,6 +133,13 @@ impl Users {
         }
     }
 
+    /// The user's connection, which is no business of this script any more.
+    pub(super) fn abandon(&mut self, user: u32) -> Option<ClientId> {
+        let client = self.roster.forget(user)?;
+        self.forget(user);
+        Some(client)
+    }
+
     /// What was under way of the user will not be answered.
     fn forget(&mut self, user: u32) {
         let talk = std::mem::take(self.talk(user));
@@ -152,9 +159,8 @@ impl Script for Users {
     }
 
     fn end(&mut self, fleet: &mut Fleet, user: u32) {
-        if let Some(client) = self.roster.forget(user) {
+        if let Some(client) = self.abandon(user) {
             fleet.leave(client);
-            self.forget(user);
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    fmt, io,
+    io,
     net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use std::{
 use tungstenite::handshake::derive_accept_key;
 
 use super::{
+    crowd::{Broken, ClientId, Crowd, End, OPEN_MS},
     inbound::{Frame, first_frame, response},
     outbound::{begin_connect, write_masked},
     target::{Sources, Target},
@@ -25,66 +26,8 @@ use crate::{
     ws::Opcode,
 };
 
-/// How long a connection may take to be open, from its first packet.
-const OPEN_MS: u64 = 10_000;
 /// Any key will do: the server answers with its digest, and keeps nothing.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-/// One connection of one user.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct ClientId {
-    socket: SocketId,
-    /// The user's number, chosen by the crowd; several connections may have it.
-    pub user: u32,
-}
-
-/// What a server said that no client can go on after.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Broken(pub &'static str);
-
-/// How a connection ended.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum End {
-    /// The request was answered.
-    Answered,
-    /// The upgrade was answered with another status than 101.
-    Refused(u16),
-    /// The server sent a close frame with this code.
-    Closed(Option<u16>),
-    /// Gone without a word: reset, refused, or FIN without a close frame.
-    Lost(String),
-    /// Not open in time.
-    Slow,
-    /// The server broke the protocol.
-    Broken(&'static str),
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Answered => out.write_str("closed after the answer"),
-            Self::Refused(status) => write!(out, "refused with HTTP {status}"),
-            Self::Closed(Some(code)) => write!(out, "closed by the server with {code}"),
-            Self::Closed(None) => out.write_str("closed by the server without a code"),
-            Self::Lost(why) => write!(out, "lost: {why}"),
-            Self::Slow => write!(out, "not open after {} s", OPEN_MS / 1000),
-            Self::Broken(why) => write!(out, "the server broke the protocol: {why}"),
-        }
-    }
-}
-
-/// Who the clients are, and what they do. Every connection has one `on_open` or `on_answer`
-/// at most, and one `on_end` at the end, unless it was told to leave.
-pub trait Crowd {
-    /// The WebSocket is open.
-    fn on_open(&mut self, fleet: &mut Fleet, client: ClientId);
-    /// A text or binary message came.
-    fn on_message(&mut self, fleet: &mut Fleet, client: ClientId, payload: &[u8]);
-    /// The answer to [`Fleet::request`]; the connection ends after it.
-    fn on_answer(&mut self, fleet: &mut Fleet, client: ClientId, status: u16, body: &[u8]);
-    /// The connection is over.
-    fn on_end(&mut self, fleet: &mut Fleet, client: ClientId, end: End);
-}
 
 /// What is expected next of one connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -98,6 +41,9 @@ enum State {
     Open,
     /// Open, and without frames.
     Raw,
+    /// Open as the server sees it, with nobody here who answers; the code of the close frame that
+    /// came, where one did.
+    Mute(Option<Option<u16>>),
     /// Its end was told.
     Over,
 }
@@ -247,13 +193,16 @@ impl Fleet {
         }
     }
 
-    /// Says goodbye with code 1000 and leaves. Nothing more is told of the connection.
+    /// Says goodbye with code 1000 and leaves; what is not open is only closed. Nothing more is
+    /// told of the connection.
     pub fn leave(&mut self, client: ClientId) {
+        let is_open = |peer: &Peer| matches!(peer.state, State::Open | State::Raw);
+        if !self.peer(client.socket).is_some_and(|peer| is_open(peer)) {
+            return self.hang_up(client);
+        }
         self.send_frame(client.socket, Opcode::Close, &1000u16.to_be_bytes());
         self.flush();
-        if let Some(peer) = self.peer(client.socket)
-            && matches!(peer.state, State::Open | State::Raw)
-        {
+        if let Some(peer) = self.peer(client.socket) {
             peer.state = State::Over;
             self.open -= 1;
             // FIN behind the close frame; the socket is closed when the server's FIN is here.
@@ -267,6 +216,16 @@ impl Fleet {
             let before = std::mem::replace(&mut peer.state, State::Over);
             self.count_out(before);
             self.ring.close(client.socket);
+        }
+    }
+
+    /// Answers nothing from here on and sends nothing, as if the user were gone; the kernel still
+    /// acknowledges. What comes is thrown away. `on_end` follows when the server has closed the
+    /// connection, not when it says that it will.
+    pub fn mute(&mut self, client: ClientId) {
+        if let Some(peer) = self.peer(client.socket).filter(|peer| peer.state == State::Open) {
+            peer.state = State::Mute(None);
+            peer.gathered = Vec::new();
         }
     }
 
@@ -367,6 +326,7 @@ impl Fleet {
                 _ if rest.is_empty() => return taken,
                 State::Upgrading | State::Asking => self.take_response(id, rest, crowd),
                 State::Open => self.take_frame(id, rest, crowd),
+                State::Mute(_) => self.ignore_frame(id, rest),
                 State::Raw => {
                     let user = self.peer(id).map_or(0, |peer| peer.user);
                     crowd.on_message(self, ClientId { socket: id, user }, rest);
@@ -398,7 +358,7 @@ impl Fleet {
             crowd.on_answer(self, client, response.status, response.body);
             self.end(id, End::Answered, crowd);
         } else if response.status != 101 {
-            self.end(id, End::Refused(response.status), crowd);
+            self.end(id, End::Refused(response.status, response.retry_after_s), crowd);
         } else if response.accept != Some(derive_accept_key(KEY.as_bytes()).as_bytes()) {
             return Err(Broken("a wrong Sec-WebSocket-Accept"));
         } else {
@@ -426,8 +386,7 @@ impl Fleet {
             Opcode::Close => {
                 self.send_frame(id, Opcode::Close, payload);
                 self.flush();
-                let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
-                self.end(id, End::Closed(code), crowd);
+                self.end(id, End::Closed(close_code(payload)), crowd);
             }
             Opcode::Pong | Opcode::Continuation => {}
             Opcode::Text | Opcode::Binary => {
@@ -438,10 +397,23 @@ impl Fleet {
         Ok(Some(len))
     }
 
+    /// Of a frame to a user who is gone only a goodbye is noted.
+    fn ignore_frame(&mut self, id: SocketId, bytes: &[u8]) -> Result<Option<usize>, Broken> {
+        let Some(Frame { opcode, payload, len }) = first_frame(bytes)? else { return Ok(None) };
+        if let Some(peer) = self.peer(id).filter(|_| opcode == Opcode::Close) {
+            peer.state = State::Mute(Some(close_code(payload)));
+        }
+        Ok(Some(len))
+    }
+
     /// The connection is over: its crowd is told, unless it knows.
     fn end(&mut self, id: SocketId, end: End, crowd: &mut impl Crowd) {
         let Some(peer) = self.peer(id) else { return };
         let (before, user) = (std::mem::replace(&mut peer.state, State::Over), peer.user);
+        let end = match before {
+            State::Mute(Some(code)) => End::Closed(code),
+            _ => end,
+        };
         self.ring.close(id);
         self.count_out(before);
         if !matches!(before, State::Vacant | State::Over) {
@@ -452,7 +424,7 @@ impl Fleet {
     /// A connection in this state is no more.
     fn count_out(&mut self, before: State) {
         match before {
-            State::Open | State::Raw => self.open -= 1,
+            State::Open | State::Raw | State::Mute(_) => self.open -= 1,
             State::Upgrading | State::Asking => self.opening -= 1,
             State::Vacant | State::Over => {}
         }
@@ -507,4 +479,8 @@ impl Fleet {
         let peer = self.peers.get_mut(id.slot as usize)?;
         (peer.generation == id.generation && peer.state != State::Vacant).then_some(peer)
     }
+}
+
+fn close_code(payload: &[u8]) -> Option<u16> {
+    payload.first_chunk().map(|code| u16::from_be_bytes(*code))
 }

@@ -10,6 +10,7 @@ use super::{
     Fleet, clock, echo, idle,
     order::{Job, Order, Said, Slice},
     script::Script,
+    storm, tasks, zombies,
 };
 
 /// Connections that are being opened at once.
@@ -18,8 +19,6 @@ const OPENING_MAX: usize = 256;
 const CHANGE_MAX: usize = 32;
 /// One sleep at most.
 const NAP: Duration = Duration::from_millis(5);
-/// For the answers that are under way at the end.
-const SETTLE_NS: u64 = 5_000_000_000;
 /// For the goodbyes.
 const LEAVE_NS: u64 = 5_000_000_000;
 
@@ -31,6 +30,9 @@ pub fn run(order: &Order, stop: &AtomicBool, out: &mut impl Write) -> Result<(),
     match &order.job {
         Job::Echo(job) => generate(order, echo::Users::new(job, order), stop, out),
         Job::Idle(job) => generate(order, idle::Users::new(job, order), stop, out),
+        Job::Storm(job) => generate(order, storm::Users::new(job, order), stop, out),
+        Job::Zombies(job) => generate(order, zombies::Users::new(job, order), stop, out),
+        Job::Tasks(job) => generate(order, tasks::Users::new(job, order), stop, out),
     }
 }
 
@@ -78,7 +80,8 @@ impl<S: Script> Generator<'_, S> {
             self.tell(out)?;
         }
         self.script.stop(&mut self.fleet);
-        self.turn_while(SETTLE_NS, |generator| generator.script.under_way() > 0)?;
+        let settle_ns = self.order.job.settle().as_nanos() as u64;
+        self.turn_while(settle_ns, |generator| generator.script.under_way() > 0)?;
         let rest = self.slice();
         say(out, &Said::Rest(Box::new(rest)))?;
         (0..self.present)

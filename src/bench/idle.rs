@@ -18,6 +18,11 @@ impl Users {
     pub fn new(_: &Job, order: &Order) -> Self {
         Self(Roster::new(order.target.clone(), order.share))
     }
+
+    /// The user's connection, which is no business of this script any more.
+    pub(super) fn abandon(&mut self, user: u32) -> Option<ClientId> {
+        self.0.forget(user)
+    }
 }
 
 impl Script for Users {

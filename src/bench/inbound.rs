@@ -2,7 +2,7 @@
 //!
 //! Frames are handed on where they lie; only what has not come whole is kept.
 
-use super::fleet::Broken;
+use super::crowd::Broken;
 use crate::ws::Opcode;
 
 /// Largest response or frame that is put together.
@@ -54,6 +54,8 @@ pub(super) struct Response<'b> {
     pub status: u16,
     /// The `Sec-WebSocket-Accept` of an upgrade.
     pub accept: Option<&'b [u8]>,
+    /// The `Retry-After` in seconds; a date is taken for none.
+    pub retry_after_s: Option<u32>,
     pub body: &'b [u8],
     /// Bytes of head and body.
     pub len: usize,
@@ -75,14 +77,16 @@ pub(super) fn response(bytes: &[u8]) -> Result<Option<Response<'_>>, Broken> {
         let field = response.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name));
         field.map(|field| field.value)
     };
-    let text = |value: &[u8]| std::str::from_utf8(value).ok()?.trim().parse::<usize>().ok();
+    let text = |value: &[u8]| std::str::from_utf8(value).ok()?.trim().parse::<u32>().ok();
     let body_bytes = match field("content-length") {
-        Some(value) => text(value).ok_or(Broken("a content length that is no number"))?,
+        Some(value) => text(value).ok_or(Broken("a content length that is no number"))? as usize,
         None => 0,
     };
     let body = bytes.get(head_bytes..).and_then(|rest| rest.get(..body_bytes));
     let accept = field("sec-websocket-accept");
-    Ok(body.map(|body| Response { status, accept, body, len: head_bytes + body_bytes }))
+    let retry_after_s = field("retry-after").and_then(text);
+    let len = head_bytes + body_bytes;
+    Ok(body.map(|body| Response { status, accept, retry_after_s, body, len }))
 }
 
 #[cfg(test)]
@@ -113,12 +117,13 @@ mod tests {
 
     #[test]
     fn a_response_needs_its_body() {
-        let text = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}rest";
+        let text = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nRetry-After: 7\r\n\r\n{}rest";
         for cut in 0..text.len() - 4 {
             assert_eq!(response(&text[..cut]).unwrap(), None, "{cut}");
         }
         let whole = response(text).unwrap().unwrap();
         assert_eq!((whole.status, whole.body, whole.len), (201, &b"{}"[..], text.len() - 4));
+        assert_eq!(whole.retry_after_s, Some(7));
         assert!(response(b"+PONG\r\n").is_err());
     }
 }

@@ -14,8 +14,11 @@
 //! | [`probe`] | before a run: can this host make the load, and is there a server |
 //! | [`generator`] | one process of the load: stages, slices |
 //! | [`script`], [`roster`] ▢ | what a profile is; users with one connection each |
-//! | [`echo`], [`idle`], [`topics`], [`spike`] | the profiles |
-//! | [`fleet`] | the clients: connect, upgrade, send, receive, leave |
+//! | [`echo`], [`idle`], [`storm`], [`zombies`], [`tasks`], [`topics`], [`spike`] | the profiles |
+//! | [`capacity`] | a search over several runs: what a server holds |
+//! | [`session`] ▢, [`backoff`] ▢ | one session of tasks; waits between attempts |
+//! | [`worker`] | a worker beside the load, for the queue of tasks |
+//! | [`fleet`], `crowd` | the clients: connect, upgrade, send, receive, leave; who is told of it |
 //! | `inbound` ▢, `outbound` | what a server sends: response heads, frames; what clients send |
 //! | [`stages`] ▢ | how many users there are when |
 //! | [`target`] ▢ | where the server is, and the addresses to come from |
@@ -29,10 +32,13 @@
 //! Latency counts from the moment at which a message was meant to be sent, so that a
 //! generator or a server that falls behind does not hide it.
 
+pub mod backoff;
+pub mod capacity;
 pub mod choice;
 pub mod clock;
 pub mod cost;
 mod crew;
+mod crowd;
 pub mod echo;
 pub mod fleet;
 pub mod generator;
@@ -48,12 +54,18 @@ pub mod report;
 pub mod roster;
 pub mod run;
 pub mod script;
+pub mod session;
 pub mod spike;
 pub mod stages;
+pub mod storm;
 pub mod tally;
 pub mod target;
+pub mod tasks;
 pub mod topics;
 mod watch;
+pub mod worker;
+pub mod zombies;
 
 pub use self::crew::COMMAND as GENERATOR_COMMAND;
-pub use self::fleet::{ClientId, Crowd, End, Fleet};
+pub use self::crowd::{ClientId, Crowd, End};
+pub use self::fleet::Fleet;

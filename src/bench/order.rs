@@ -1,12 +1,17 @@
 //! ▢ What the processes of a run say to each other: one order down, slices up; a line of JSON each.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     echo, idle,
+    report::{Figure, Report},
     stages::Stages,
+    storm,
     tally::Tally,
     target::{Sources, Target},
+    tasks, zombies,
 };
 
 /// What one generator has to do.
@@ -40,12 +45,47 @@ pub enum Job {
     Echo(echo::Job),
     /// [`idle`].
     Idle(idle::Job),
+    /// [`storm`].
+    Storm(storm::Job),
+    /// [`zombies`].
+    Zombies(zombies::Job),
+    /// [`tasks`].
+    Tasks(tasks::Job),
 }
+
+/// For the answers that are under way at the end of a run.
+const SETTLE: Duration = Duration::from_secs(5);
 
 impl Job {
     /// Whether it goes without WebSocket.
     pub fn is_raw(&self) -> bool {
         matches!(self, Self::Echo(job) if job.raw)
+    }
+
+    /// How long what is under way at the end may take.
+    pub fn settle(&self) -> Duration {
+        match self {
+            Self::Tasks(job) => SETTLE.max(Duration::from_nanos(job.patience_ns)),
+            _ => SETTLE,
+        }
+    }
+
+    /// Ports that one user has in the course of a run: one that was dropped is not free at once
+    /// (TIME_WAIT).
+    pub fn ports_per_user(&self) -> u64 {
+        match self {
+            Self::Storm(job) => job.drops_ns.len() as u64 + 1,
+            _ => 1,
+        }
+    }
+
+    /// The profile's own figures, out of what was counted.
+    pub fn figures(&self, report: &Report) -> Vec<Figure> {
+        match self {
+            Self::Storm(job) => job.figures(report),
+            Self::Tasks(job) => job.figures(report),
+            _ => Vec::new(),
+        }
     }
 }
 

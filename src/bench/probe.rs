@@ -40,10 +40,11 @@ pub fn limits(plan: &Plan) -> Result<(), String> {
     }
     let addresses = plan.sources.len().max(1) as u64;
     let ports = ports();
-    if users > addresses * ports {
-        let enough = users.div_ceil(ports);
+    let wanted = users.saturating_mul(plan.job.ports_per_user());
+    if wanted > addresses * ports {
+        let enough = wanted.div_ceil(ports);
         return Err(format!(
-            "{users} users from {addresses} source address(es) with {ports} ports each: use \
+            "{wanted} connections from {addresses} source address(es) with {ports} ports each: use \
              --source with {enough} addresses or more, as 127.0.0.0/24, or widen \
              net.ipv4.ip_local_port_range"
         ));
@@ -87,8 +88,8 @@ pub fn server(target: &Target) -> Result<(), String> {
 /// What happened, and what may be wrong.
 fn advice(end: &End) -> String {
     let hint = match end {
-        End::Refused(404) => "; is there such a route? For echo: ringgate serve --echo /echo",
-        End::Refused(_) => "; the server does not take this WebSocket",
+        End::Refused(404, _) => "; is there such a route? For echo: ringgate serve --echo /echo",
+        End::Refused(..) => "; the server does not take this WebSocket",
         End::Broken(_) => "; is it a WebSocket server?",
         End::Lost(why) if why.contains("refused") => "; is the server running?",
         End::Lost(_) => "; is it a WebSocket server?",

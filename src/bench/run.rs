@@ -15,12 +15,13 @@ use super::{
     order::{Job, Order, Share},
     probe,
     process::Process,
-    report::{FORMAT, Figure, Moment, Report, Totals, host::Host, plateau, plateau::Sum, validity},
+    report::{FORMAT, Moment, Report, Totals, host::Host, plateau, plateau::Sum, validity},
     stages::Stages,
     tally::Tally,
     target::{Sources, Target},
     watch::{Used, Watch},
 };
+use crate::config::RedisUrl;
 
 /// From the order to the first user: for the processes to start.
 const LEAD_NS: u64 = 500_000_000;
@@ -30,7 +31,7 @@ const PLATEAU_SLICES: u64 = 10;
 const SLICE_MS: std::ops::RangeInclusive<u64> = 100..=1_000;
 /// Slices of a run, at most: each is a line of the report.
 const SLICES_MAX: u64 = 2_000;
-/// After the end of the stages: for answers and goodbyes, and some more.
+/// After the end of the stages and the last answers: for goodbyes, and some more.
 const GRACE_NS: u64 = 20_000_000_000;
 /// How often it is looked whether to stop.
 const NAP: Duration = Duration::from_millis(50);
@@ -155,7 +156,7 @@ impl<'p> Run<'p> {
             plan,
             origin_ns,
             slice_ms,
-            give_up_ns: origin_ns + length_ns + GRACE_NS,
+            give_up_ns: origin_ns + length_ns + plan.job.settle().as_nanos() as u64 + GRACE_NS,
             sums: Vec::new(),
             told: Vec::new(),
             whole: 0,
@@ -260,7 +261,7 @@ impl<'p> Run<'p> {
             format: FORMAT,
             profile: plan.profile.clone(),
             began,
-            command: std::env::args().skip(1).collect(),
+            command: std::env::args().skip(1).map(without_password).collect(),
             host: Host::this(),
             server: plan.target.to_string(),
             stages: plan.stages.to_string(),
@@ -270,7 +271,8 @@ impl<'p> Run<'p> {
             totals: totals(&all),
             plateaus,
             slices: (0..self.sums.len()).map(|nth| self.moment(nth)).collect(),
-            figures: Vec::<Figure>::new(),
+            figures: Vec::new(),
+            notes: Vec::new(),
             cost,
             invalid: Vec::new(),
             latency,
@@ -279,8 +281,21 @@ impl<'p> Run<'p> {
             times: all.times,
             opening: all.opening,
         };
+        report.figures = plan.job.figures(&report);
         report.invalid = validity::objections(&report);
         report
+    }
+}
+
+/// A report is shown around.
+fn without_password(argument: String) -> String {
+    let (flag, value) = match argument.split_once('=') {
+        Some((flag, value)) if flag.starts_with("--") => (format!("{flag}="), value),
+        _ => (String::new(), argument.as_str()),
+    };
+    match value.parse::<RedisUrl>() {
+        Ok(url) if value.contains("://") => format!("{flag}{url}"),
+        _ => argument,
     }
 }
 
@@ -296,5 +311,22 @@ fn totals(all: &Tally) -> Totals {
         pings: all.pings,
         late: all.late,
         withheld: all.withheld,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_stay_out_of_reports() {
+        let shown = |argument: &str| without_password(argument.to_owned());
+        for kept in ["--json=a.json", "storm", "ws://127.0.0.1:80/echo", "--server-pid", "7"] {
+            assert_eq!(shown(kept), kept);
+        }
+        for url in ["redis://u:secret@h:1/0", "--worker-redis=redis://:secret@h/2"] {
+            assert!(!shown(url).contains("secret") && shown(url).contains('h'), "{}", shown(url));
+        }
+        assert!(shown("--worker-redis=redis://h/2").starts_with("--worker-redis=redis://h"));
     }
 }

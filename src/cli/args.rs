@@ -49,6 +49,9 @@ pub enum Command {
                             codes: 0 done, 1 failed while running, 2 bad usage."
     )]
     Plan(Box<PlanArgs>),
+    /// The worker of a load, started by `bench`
+    #[command(name = crate::bench::worker::COMMAND, hide = true)]
+    BenchWorker,
     /// Check this host: kernel, limits, sysctls, NIC queues, Redis; changes nothing
     #[command(after_help = "Each line: ok, warn or fail, what was found, what is wanted, and the \
                             command that mends it. Exit codes: 0 nothing fails, 1 something \

@@ -69,6 +69,7 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Bench(args) => bench::run(&args),
         Command::BenchGenerator => bench::generate(),
         Command::Plan(args) => plan::run(&args, &mut io::stdout()),
+        Command::BenchWorker => bench::work(),
         Command::Doctor(args) => doctor::run(&args, &mut io::stdout()),
         Command::Config(args) => config::run(&args, &mut io::stdout()),
         Command::Completions { shell } => manual::completions(shell, &mut io::stdout()),

@@ -66,6 +66,9 @@ pub struct Report {
     pub times: BTreeMap<String, Times>,
     /// Figures of the profile's own: name, value and unit.
     pub figures: Vec<Figure>,
+    /// What the profile says in words, for people.
+    #[serde(default)]
+    pub notes: Vec<String>,
     /// What the server cost, where it is on this machine.
     pub cost: Option<Cost>,
     /// Why the result would mislead; empty where it would not.
@@ -99,6 +102,22 @@ pub struct Totals {
     pub late: u64,
     /// Messages that the load did not send, as too many were under way.
     pub withheld: u64,
+}
+
+impl Totals {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        self.begun += other.begun;
+        self.opened += other.opened;
+        self.sent += other.sent;
+        self.expected += other.expected;
+        self.received += other.received;
+        self.lost += other.lost;
+        self.wrong += other.wrong;
+        self.pings += other.pings;
+        self.late += other.late;
+        self.withheld += other.withheld;
+    }
 }
 
 /// One slice of time.

@@ -55,6 +55,7 @@ impl Display for Report {
         if let Some(cost) = &self.cost {
             write!(out, "\n{cost}")?;
         }
+        self.notes.iter().try_for_each(|note| writeln!(out, "note           {note}"))?;
         if self.interrupted {
             writeln!(out, "interrupted    what was measured until then")?;
         }

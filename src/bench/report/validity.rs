@@ -3,6 +3,7 @@
 //! A server that does badly is no reason: that is what a report is for.
 
 use super::{Report, plateau::Plateau};
+use crate::bench::{storm, tasks, zombies};
 
 /// Share of messages that may leave over 10 ms after their time.
 const LATE_SHARE_MAX: f64 = 0.01;
@@ -13,10 +14,9 @@ const ABSENT_SHARE_MAX: f64 = 0.01;
 
 /// Everything that speaks against the report's figures, for people.
 pub fn objections(report: &Report) -> Vec<String> {
-    let mut found: Vec<String> = report.plateaus.iter().filter_map(saturated).collect();
-    found.extend(report.plateaus.iter().filter_map(late));
-    found.extend(report.plateaus.iter().filter_map(|plateau| absent(plateau, report)));
+    let mut found = of_load(report);
     found.extend(unreconciled(report));
+    found.extend(of_profile(report));
     if report.totals.withheld > 0 {
         found.push(format!(
             "{} messages were not sent: too many of their connection had no answer yet",
@@ -28,6 +28,59 @@ pub fn objections(report: &Report) -> Vec<String> {
             "no stage of constant users is long enough to measure anything: --stages {}",
             report.stages
         ));
+    }
+    found
+}
+
+/// What speaks against the load as such, whatever the server did.
+pub fn of_load(report: &Report) -> Vec<String> {
+    let mut found: Vec<String> = report.plateaus.iter().filter_map(saturated).collect();
+    found.extend(report.plateaus.iter().filter_map(late));
+    found.extend(report.plateaus.iter().filter_map(|plateau| absent(plateau, report)));
+    found
+}
+
+/// What only one profile can suffer from.
+fn of_profile(report: &Report) -> Vec<String> {
+    let count = |name: &str| report.counts.get(name).copied().unwrap_or(0);
+    let mut found = Vec::new();
+    match report.profile.as_str() {
+        "storm" => {
+            let dropped = report.counts.iter().filter(|(name, _)| name.starts_with(storm::DROPPED));
+            let dropped: u64 = dropped.map(|(_, count)| count).sum();
+            let failed: u64 = report.failures.values().sum();
+            let away = count(storm::AWAY);
+            // Where some were not let in before, it is a storm of the others.
+            if away > failed || (away > 0 && dropped == 0) {
+                found.push(format!(
+                    "{away} users had no connection when everyone was to drop theirs: give the \
+                     ramp more time, or --every-seconds"
+                ));
+            }
+            let trying = count(storm::TRYING);
+            if trying > 0 && !report.interrupted {
+                found.push(format!(
+                    "{trying} users were still trying to come back when the run ended: give the \
+                     stage more time after the storm"
+                ));
+            }
+            if count(storm::BUSY) > 0 {
+                found.push(
+                    "a process of the load had no processor left until its users were back: it \
+                     measured itself; use --processes on more --cores, or fewer users"
+                        .to_owned(),
+                );
+            }
+        }
+        "zombies" if count(zombies::VANISHED) == 0 && !report.interrupted => {
+            found.push("nobody was there to vanish".to_owned());
+        }
+        "tasks" if report.totals.sent > 0 && report.totals.received == 0 => found.push(
+            "no chunk had a result: does a worker read the queue of that route? --worker-redis \
+             starts one"
+                .to_owned(),
+        ),
+        _ => {}
     }
     found
 }
@@ -58,7 +111,12 @@ fn late(plateau: &Plateau) -> Option<String> {
 /// Users who never came about although nobody refused them: the ramp was too short.
 fn absent(plateau: &Plateau, report: &Report) -> Option<String> {
     let absent = plateau.users.saturating_sub(plateau.open_least);
-    let failed: u64 = report.failures.values().sum();
+    // Those who stay away, or are sent away, by what the profile is for.
+    if matches!(report.profile.as_str(), "storm" | "zombies") {
+        return None;
+    }
+    let done = report.counts.get(tasks::DONE).copied().unwrap_or(0);
+    let failed: u64 = report.failures.values().sum::<u64>() + done;
     let allowed = (plateau.users as f64 * ABSENT_SHARE_MAX) as u64 + failed;
     (absent > allowed).then(|| {
         format!(
@@ -118,6 +176,35 @@ mod tests {
             (report.totals.received, report.totals.lost) = (900, 100);
         });
         assert_eq!(bad_server, [""; 0]);
+    }
+
+    #[test]
+    fn each_profile_has_its_own() {
+        let said = |profile: &str, count: &str, word: &str| {
+            let said = objection(|report| {
+                report.profile = profile.to_owned();
+                report.counts.insert(count.to_owned(), 1);
+                report.totals.received = 0;
+                report.totals.lost = 1000;
+            });
+            assert!(said.len() == 1 && said[0].contains(word), "{word}: {said:?}");
+        };
+        said("storm", storm::AWAY, "had no connection");
+        said("storm", storm::TRYING, "still trying");
+        said("storm", storm::BUSY, "measured itself");
+        said("zombies", "", "nobody was there");
+        said("tasks", "", "does a worker");
+        let by_design = |profile: &str, count: &str| {
+            objection(|report| {
+                report.profile = profile.to_owned();
+                report.counts.insert(count.to_owned(), 100);
+                report.plateaus[0].open_least = 0;
+            })
+        };
+        assert_eq!(by_design("storm", ""), [""; 0]);
+        assert_eq!(by_design("zombies", zombies::VANISHED), [""; 0]);
+        assert_eq!(by_design("tasks", tasks::DONE), [""; 0]);
+        assert_eq!(by_design("echo", "").len(), 1);
     }
 
     #[test]

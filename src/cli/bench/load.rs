@@ -76,15 +76,35 @@ pub(super) struct LoadArgs {
 impl LoadArgs {
     /// Runs the load and prints its report.
     pub(super) fn run(&self, profile: &str, job: Job) -> Result<(), Error> {
+        self.run_holding(profile, job, Duration::ZERO)
+    }
+
+    /// The same, with [`LoadArgs::stages`] that last so long.
+    pub(super) fn run_holding(
+        &self,
+        profile: &str,
+        job: Job,
+        hold_least: Duration,
+    ) -> Result<(), Error> {
+        let plan = self.plan(profile, job, hold_least)?;
+        self.run_by(&plan, |plan, stop, progress| run::run(plan, stop, progress))
+    }
+
+    /// The same for what is more than one run.
+    pub(super) fn run_by(
+        &self,
+        plan: &Plan,
+        run: impl FnOnce(&Plan, &AtomicBool, &mut dyn FnMut(Progress)) -> Result<Report, String>,
+    ) -> Result<(), Error> {
         crate::host::raise_descriptors();
-        let plan = self.plan(profile, job)?;
         // Before the run: it may take hours, and its report is all that is left of it.
         for (flag, path) in [("--json", &self.json), ("--html", &self.html)] {
             path.as_deref().map_or(Ok(()), |path| saved::is_writable(flag, path))?;
         }
+        let profile = &plan.profile;
         let stop = stop_at_interrupt()?;
-        let bar = Bar::new(&plan);
-        let report = run::run(&plan, &stop, |progress| bar.show(progress));
+        let bar = Bar::new(plan);
+        let report = run(plan, &stop, &mut |progress| bar.show(progress));
         bar.0.finish_and_clear();
         let report = report.map_err(|error| Error::Failed(format!("bench {profile}: {error}")))?;
         self.print(&report)?;
@@ -96,12 +116,47 @@ impl LoadArgs {
         }
     }
 
-    fn plan(&self, profile: &str, job: Job) -> Result<Plan, Error> {
+    /// The stages, compressed; where none are given they hold their users for `hold_least`, in
+    /// the time of the run, at least.
+    pub(super) fn stages(&self, hold_least: Duration) -> Stages {
         let seconds = Duration::from_secs_f64;
         let stages = self.stages.clone().unwrap_or_else(|| {
-            let (ramp, hold) = (seconds(self.ramp_seconds), seconds(self.seconds));
-            Stages::doubling(self.users, ramp, hold, self.doublings)
+            let hold = seconds(self.seconds).max(hold_least.mul_f64(self.time_scale));
+            Stages::doubling(self.users, seconds(self.ramp_seconds), hold, self.doublings)
         });
+        stages.compressed(self.time_scale)
+    }
+
+    /// So many seconds of the stages, compressed like them.
+    pub(super) fn scaled(&self, seconds: f64) -> Duration {
+        Duration::from_secs_f64(seconds / self.time_scale)
+    }
+
+    /// Users, and how long they take to come and are held, for what makes its own stages.
+    ///
+    /// # Errors
+    /// Stages are given.
+    pub(super) fn steps(&self) -> Result<(u32, Duration, Duration), Error> {
+        if self.stages.is_some() || self.doublings > 0 {
+            return Err(Error::Usage(
+                "--stages and --doublings mean nothing here: see --users, --ramp-seconds and \
+                 --seconds"
+                    .to_owned(),
+            ));
+        }
+        Ok((self.users, self.scaled(self.ramp_seconds), self.scaled(self.seconds)))
+    }
+
+    /// What is to be run.
+    ///
+    /// # Errors
+    /// A core that this process may not use.
+    pub(super) fn plan(
+        &self,
+        profile: &str,
+        job: Job,
+        hold_least: Duration,
+    ) -> Result<Plan, Error> {
         for core in &self.cores {
             let allowed = super::super::process::cores_allowed();
             if !allowed.contains(core) {
@@ -115,7 +170,7 @@ impl LoadArgs {
             job,
             target: self.server.clone(),
             sources: self.source.clone().unwrap_or_default(),
-            stages: stages.compressed(self.time_scale),
+            stages: self.stages(hold_least),
             processes: self.processes,
             cores: self.cores.clone(),
             servers: self.server_pid.iter().copied().map(Process).collect(),
@@ -168,6 +223,7 @@ impl Bar {
 
     fn show(&self, progress: Progress) {
         let Progress { time, length, moment } = progress;
+        self.0.set_length(length.as_millis() as u64);
         self.0.set_position(time.as_millis() as u64);
         let p99 = moment.latency_p99_ms.map_or(String::new(), |ms| format!(", p99 {ms:.1} ms"));
         let server =

@@ -2,6 +2,7 @@
 
 mod feed;
 mod load;
+mod profiles;
 mod saved;
 
 use std::io;
@@ -12,14 +13,17 @@ use std::sync::{
 use std::thread;
 
 use clap::{Args, Subcommand, value_parser};
+use serde::de::DeserializeOwned;
 
 use super::Error;
 use crate::bench::{
     echo, generator, idle,
     order::{Job, Order, Said},
+    worker::{self, Duty},
 };
 use feed::{SpikeArgs, TopicsArgs, rate};
 use load::LoadArgs;
+use profiles::{CapacityArgs, StormArgs, TasksArgs, ZombiesArgs};
 use saved::{CompareArgs, HtmlArgs};
 
 /// Arguments of `ringgate bench`.
@@ -39,6 +43,14 @@ enum Profile {
     Idle(LoadArgs),
     /// Users who send messages, each of which is sent back; any WebSocket server
     Echo(EchoArgs),
+    /// Users who all drop the connection at the same moment, and come back; any WebSocket server
+    Storm(StormArgs),
+    /// Users some of whom vanish without a word, beside others who stay; any WebSocket server
+    Zombies(ZombiesArgs),
+    /// The most users, or messages a second, that an echo server holds
+    Capacity(CapacityArgs),
+    /// Users with sessions of chunks, which workers answer
+    Tasks(TasksArgs),
     /// Users subscribed to a few of many topics, each of which ticks
     Topics(TopicsArgs),
     /// Users who get a session, connect, stay a while, leave and come again, in stages
@@ -77,6 +89,10 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
             let job = echo::Job { bytes: *payload_bytes as usize, rate: *rate, raw: *raw };
             load.run("echo", Job::Echo(job))
         }
+        Profile::Storm(args) => args.run(),
+        Profile::Zombies(args) => args.run(),
+        Profile::Capacity(args) => args.run(),
+        Profile::Tasks(args) => args.run(),
         Profile::Topics(args) => args.run(),
         Profile::Spike(args) => args.run(),
         Profile::Compare(args) => args.run(),
@@ -89,9 +105,28 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
 /// # Errors
 /// There is no such order, or nobody hears the answer.
 pub fn generate() -> Result<(), Error> {
+    let (order, stop): (Order, _) = told()?;
+    crate::host::raise_descriptors();
+    let mut out = io::stdout().lock();
+    let pinned = order.core.map_or(Ok(()), load::pin_to);
+    let done = pinned.and_then(|()| generator::run(&order, &stop, &mut out));
+    done.or_else(|why| generator::say(&mut out, &Said::Failed(why))).map_err(Error::Failed)
+}
+
+/// A worker beside a load, likewise.
+///
+/// # Errors
+/// There is no such order, or whatever ends the worker early.
+pub fn work() -> Result<(), Error> {
+    let (duty, stop): (Duty, _) = told()?;
+    worker::work(duty, stop).map_err(Error::Failed)
+}
+
+/// What the first line of standard input says, and what is set when that ends.
+fn told<T: DeserializeOwned>() -> Result<(T, Arc<AtomicBool>), Error> {
     let mut line = String::new();
     io::stdin().read_line(&mut line).map_err(|error| Error::Failed(error.to_string()))?;
-    let order: Order = serde_json::from_str(&line).map_err(|error| {
+    let told = serde_json::from_str(&line).map_err(|error| {
         Error::Usage(format!("standard input has no order of `ringgate bench`: {error}"))
     })?;
     let stop = Arc::new(AtomicBool::new(false));
@@ -103,9 +138,5 @@ pub fn generate() -> Result<(), Error> {
     };
     let watching = thread::Builder::new().name("watch".into()).spawn(watch);
     watching.map_err(|error| Error::Failed(format!("a thread: {error}")))?;
-    crate::host::raise_descriptors();
-    let mut out = io::stdout().lock();
-    let pinned = order.core.map_or(Ok(()), load::pin_to);
-    let done = pinned.and_then(|()| generator::run(&order, &stop, &mut out));
-    done.or_else(|why| generator::say(&mut out, &Said::Failed(why))).map_err(Error::Failed)
+    Ok((told, stop))
 }
