@@ -19,7 +19,8 @@ usage: scripts/bench-topics.sh [--users N] [--ticks N] [--seconds S] [--slow-sec
   --slow-seconds  length of the last part, half of it with the slow reader asleep (120)
   --parts         what to run
   --json          directory for the reports
-Latency is from the intended publish to the client's socket read. Server memory is Rss.
+Latency is from the intended publish to the client's socket read. Server memory is Rss. A result
+that would mislead says INVALID, and the exit code is 1.
 TEXT
 }
 
@@ -29,6 +30,7 @@ SECONDS_MEASURED=30
 SLOW_SECONDS=120
 PARTS="at-once batched slow-reader"
 JSON=
+INVALID=0
 while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
@@ -76,15 +78,15 @@ TOML
   fail "the gateway does not become ready (its log is above)"
 }
 
-# load NAME ARGUMENTS...: one run of the generator.
+# load PROFILE NAME ARGUMENTS...: one run of the generator.
 load() {
-  local name=$1 json=()
-  shift
+  local profile=$1 name=$2 json=()
+  shift 2
   [[ -n $JSON ]] && json=(--json "$JSON/$name.json")
   printf '\n%s\n' "$name"
-  "$PROJECT/target/release/ringgate" bench topics --core 1 --source 127.0.0.0/28 \
+  "$PROJECT/target/release/ringgate" bench "$profile" --cores 1 --source 127.0.0.0/28 \
     --server "ws://127.0.0.1:$PORT/ws/topics" --server-pid "$GATEWAY_PID" \
-    --redis "redis://127.0.0.1:$REDIS_PORT/0" "${json[@]}" "$@"
+    --redis "redis://127.0.0.1:$REDIS_PORT/0" --ramp-seconds 10 "${json[@]}" "$@" || INVALID=1
 }
 
 build_servers gateway
@@ -94,20 +96,21 @@ for part in $PARTS; do
   case $part in
     at-once)
       start_gateway 256KiB
-      load "at-once" --users "$USERS" --ticks "$TICKS" --conflate-ms 0 --seconds "$SECONDS_MEASURED"
+      load topics "at-once" --users "$USERS" --ticks "$TICKS" --conflate-ms 0 --seconds "$SECONDS_MEASURED"
       ;;
     batched)
       start_gateway 256KiB
-      load "batched every 500 ms" --users "$USERS" --ticks "$TICKS" --conflate-ms 500 \
+      load topics "batched every 500 ms" --users "$USERS" --ticks "$TICKS" --conflate-ms 500 \
         --seconds "$SECONDS_MEASURED"
       ;;
     slow-reader)
       # A small outbox and large messages, so that one window is enough to overflow it.
       start_gateway 64KiB
-      load "one slow reader among 1,000" --users 999 --slow-readers 1 --conflate-ms 0 \
-        --ticks 4 --payload-bytes 1024 --seconds "$SLOW_SECONDS"
+      load slow-readers "one slow reader among 1,000" --users 1000 --slow-readers 1 --conflate-ms 0 \
+        --ticks 4 --payload-bytes 1024 --window-ms 2500 --seconds "$SLOW_SECONDS"
       ;;
     *) fail "no part called $part (at-once, batched or slow-reader)" ;;
   esac
   stop "$GATEWAY_PID"
 done
+exit "$INVALID"

@@ -8,12 +8,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringgate::{
-    bench::{
-        ClientId, Crowd, End, Fleet, spike,
-        target::{Sources, Target},
-    },
-    topics::ChannelPattern,
+use ringgate::bench::{
+    ClientId, Crowd, End, Fleet,
+    target::{Sources, Target},
 };
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
@@ -100,28 +97,6 @@ fn requests_are_answered_and_refusals_told() {
         talkers.ends.contains(&(1, End::Answered))
             && talkers.ends.contains(&(2, End::Refused(404, None)))
     );
-}
-
-/// Users who fail begin again: each connection is counted once, and nobody is there twice.
-#[test]
-fn a_spike_that_fails_is_told_as_it_is() {
-    let (_gateway, address, _) = Process::serve(&["--echo", "/echo"]);
-    let report = spike::run(&spike::Options {
-        // Everyone gets a session, and nobody a WebSocket.
-        target: target(address, "/nowhere"),
-        sources: Sources::default(),
-        redis: None,
-        channel: ChannelPattern::default(),
-        stages: "300ms:20,300ms:0".parse().expect("stages"),
-        stay: Duration::from_millis(50),
-        topics: 10,
-        topics_per_user: 300,
-        ticks_per_second: 1.0,
-        seed: 1,
-    })
-    .expect("a report");
-    assert!(report.connections > 20 && report.good == 0, "{report}");
-    assert_eq!(report.failures.values().sum::<u64>(), report.connections, "{report}");
 }
 
 /// A server that says `answer` to whatever it is asked, and closes.

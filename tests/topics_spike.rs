@@ -6,46 +6,35 @@
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
 
-use std::{env, time::Duration};
+use std::env;
 
-use ringgate::bench::{
-    spike::{self, Options},
-    stages::Stages,
-    target::Sources,
+use support::{
+    bench::{Bench, figure, objections},
+    crowd::raise_descriptors,
+    gateway::TestGateway,
+    redis::RedisServer,
 };
-use ringgate::topics::ChannelPattern;
-use support::{crowd::raise_descriptors, gateway::TestGateway, redis::RedisServer};
 
-const STAGES: &str = "3m:1000,1m:1000,30s:1500,1m:1500,10s:0";
 const ROUTE: &str = "[[route]]\npath = \"/ws/topics\"\nkind = \"topics\"\n";
-const STAY: Duration = Duration::from_millis(12_500);
 
 #[test]
 fn the_spike_is_served_whole() {
     raise_descriptors();
-    let given = env::var("SPIKE_TIME_SCALE").ok();
-    let time_scale = given.map_or(10.0, |scale| scale.parse().expect("SPIKE_TIME_SCALE"));
+    let time_scale = env::var("SPIKE_TIME_SCALE").unwrap_or_else(|_| "10".to_owned());
     let redis = RedisServer::start();
     let gateway = TestGateway::start_with("0,1", &[("redis", &redis.url())], Some(ROUTE));
     gateway.until("both links up", |g| g.each(|m| m.broker.up.get()) == [1, 1]);
-    let stages: Stages = STAGES.parse().expect("stages");
-    let report = spike::run(&Options {
-        target: format!("ws://{}/ws/topics", gateway.address).parse().expect("a target"),
-        sources: "127.0.0.0/28".parse::<Sources>().expect("sources"),
-        redis: Some(redis.url()),
-        channel: ChannelPattern::default(),
-        stages: stages.compressed(time_scale),
-        stay: STAY.div_f64(time_scale),
-        topics: 500,
-        topics_per_user: 3,
-        ticks_per_second: 2.0,
-        seed: 1,
-    });
-    let report = report.unwrap_or_else(|error| panic!("{error}"));
-    println!("time scale {time_scale}\n{report}");
-    assert_eq!((report.good, report.failures.len()), (report.connections, 0), "{report}");
-    assert!(report.connections > 1_500 && report.peak > 1_000, "{report}");
-    assert!(report.silent * 100 < report.connections, "nearly everyone hears a price: {report}");
+    let (server, url) = (format!("ws://{}/ws/topics", gateway.address), redis.url());
+    let target = ["spike", "--server", &server, "--redis", &url, "--source", "127.0.0.0/28"];
+    let load = ["--stages", "spike", "--time-scale", &time_scale, "--ticks", "2"];
+    let report = Bench::start(&[&target[..], &load].concat()).report();
+    let (totals, good) = (report.totals, report.counts["good"]);
+    assert_eq!((good, report.failures.len()), (totals.begun, 0), "{totals:?}");
+    assert_eq!(figure(&report, "availability"), 100.0);
+    assert!(totals.begun > 1_500 && report.plateaus[1].users == 1_500, "{totals:?}");
+    let silent = report.counts.get("silent").copied().unwrap_or(0);
+    assert!(silent * 100 < totals.begun, "nearly everyone hears a price: {silent}");
+    assert_eq!(objections(&report).len(), 0);
     let nothing =
         |g: &TestGateway| g.sum(|m| m.connections.open.get() + m.broker.subscriptions.get());
     gateway.until("nothing is left", |g| nothing(g) == 0);

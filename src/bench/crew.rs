@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::order::{Order, Said, Slice};
+use super::order::{Order, Said, Slice, Word};
 
 /// The hidden command of a process of the load.
 pub const COMMAND: &str = "bench-generator";
@@ -66,6 +66,16 @@ impl Crew {
             read_lines(nth, output, sender.clone())?;
         }
         Ok(crew)
+    }
+
+    /// Says that to all; whoever has died is heard of otherwise.
+    pub fn tell(&mut self, word: Word) {
+        let Ok(mut line) = serde_json::to_vec(&word) else { return };
+        line.push(b'\n');
+        for input in &mut self.inputs {
+            // See above.
+            let _ = input.write_all(&line);
+        }
     }
 
     /// Tells all to stop; they say what they have.

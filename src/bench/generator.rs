@@ -2,15 +2,20 @@
 
 use std::{
     io::{self, Write},
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::Arc,
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
     time::Duration,
 };
 
 use super::{
     Fleet, clock, echo, idle,
-    order::{Job, Order, Said, Slice},
+    order::{Job, Order, Said, Slice, Word},
     script::Script,
-    storm, tasks, zombies,
+    spike, storm, tasks, topics, zombies,
 };
 
 /// Connections that are being opened at once.
@@ -22,24 +27,59 @@ const NAP: Duration = Duration::from_millis(5);
 /// For the goodbyes.
 const LEAVE_NS: u64 = 5_000_000_000;
 
-/// Does what it is told, until it is done or `stop` is set.
+/// For the server to notice that everybody has vanished: its silence is a minute or more.
+pub const VANISH_NS: u64 = 180_000_000_000;
+
+/// What a generator is told while it works, by another thread.
+#[derive(Default)]
+pub struct Ear {
+    published: OnceLock<u64>,
+    is_over: Arc<AtomicBool>,
+}
+
+impl Ear {
+    /// Takes a word of the run.
+    pub fn hear(&self, word: Word) {
+        let Word::Published(messages) = word;
+        // The first word counts.
+        let _ = self.published.set(messages);
+    }
+
+    /// Nothing more will be said: it is to end.
+    pub fn end(&self) {
+        self.is_over.store(true, Relaxed);
+    }
+
+    /// Set once nothing more will be said.
+    pub fn ending(&self) -> Arc<AtomicBool> {
+        self.is_over.clone()
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
+    }
+}
+
+/// Does what it is told, until it is done or its `ear` is told to end.
 ///
 /// # Errors
 /// No io_uring here, or nobody hears what it says.
-pub fn run(order: &Order, stop: &AtomicBool, out: &mut impl Write) -> Result<(), String> {
+pub fn run(order: &Order, ear: &Ear, out: &mut impl Write) -> Result<(), String> {
     match &order.job {
-        Job::Echo(job) => generate(order, echo::Users::new(job, order), stop, out),
-        Job::Idle(job) => generate(order, idle::Users::new(job, order), stop, out),
-        Job::Storm(job) => generate(order, storm::Users::new(job, order), stop, out),
-        Job::Zombies(job) => generate(order, zombies::Users::new(job, order), stop, out),
-        Job::Tasks(job) => generate(order, tasks::Users::new(job, order), stop, out),
+        Job::Echo(job) => generate(order, echo::Users::new(job, order), ear, out),
+        Job::Idle(job) => generate(order, idle::Users::new(job, order), ear, out),
+        Job::Topics(job) => generate(order, topics::Users::new(job, order)?, ear, out),
+        Job::Spike(job) => generate(order, spike::Users::new(job, order)?, ear, out),
+        Job::Storm(job) => generate(order, storm::Users::new(job, order), ear, out),
+        Job::Zombies(job) => generate(order, zombies::Users::new(job, order), ear, out),
+        Job::Tasks(job) => generate(order, tasks::Users::new(job, order), ear, out),
     }
 }
 
 fn generate(
     order: &Order,
     script: impl Script,
-    stop: &AtomicBool,
+    ear: &Ear,
     out: &mut impl Write,
 ) -> Result<(), String> {
     let most = order.share.of_users(order.stages.peak());
@@ -47,14 +87,15 @@ fn generate(
     let fleet = fleet.map_err(|error| format!("io_uring: {error}"))?;
     let processor_ns = clock::processor_ns();
     let mut generator =
-        Generator { order, fleet, script, present: 0, wanted: 0, slice: 0, processor_ns };
-    generator.run(stop, out)
+        Generator { order, fleet, script, ear, present: 0, wanted: 0, slice: 0, processor_ns };
+    generator.run(out)
 }
 
 struct Generator<'o, S> {
     order: &'o Order,
     fleet: Fleet,
     script: S,
+    ear: &'o Ear,
     /// Users who have begun and not ended, the first of the share.
     present: u32,
     wanted: u32,
@@ -63,11 +104,11 @@ struct Generator<'o, S> {
 }
 
 impl<S: Script> Generator<'_, S> {
-    fn run(&mut self, stop: &AtomicBool, out: &mut impl Write) -> Result<(), String> {
+    fn run(&mut self, out: &mut impl Write) -> Result<(), String> {
         let length_ns = self.order.stages.length().as_nanos() as u64;
         let end_ns = self.order.origin_ns.saturating_add(length_ns);
         let mut now_ns = clock::now_ns();
-        while now_ns < end_ns && !stop.load(Relaxed) {
+        while now_ns < end_ns && !self.ear.is_over() {
             let next_slice_ns = self.slice_end_ns();
             if now_ns >= next_slice_ns {
                 self.tell(out)?;
@@ -80,14 +121,40 @@ impl<S: Script> Generator<'_, S> {
             self.tell(out)?;
         }
         self.script.stop(&mut self.fleet);
-        let settle_ns = self.order.job.settle().as_nanos() as u64;
-        self.turn_while(settle_ns, |generator| generator.script.under_way() > 0)?;
+        self.settle()?;
         let rest = self.slice();
         say(out, &Said::Rest(Box::new(rest)))?;
+        if self.script.vanishes() {
+            self.vanish();
+            return say(out, &Said::Done);
+        }
         (0..self.present)
             .for_each(|local| self.script.end(&mut self.fleet, self.order.share.user(local)));
         self.turn_while(LEAVE_NS, |generator| generator.fleet.open > 0)?;
         say(out, &Said::Done)
+    }
+
+    /// Until all has come that is due, or for so long.
+    fn settle(&mut self) -> Result<(), String> {
+        let end_ns = clock::now_ns() + self.order.job.settle().as_nanos() as u64;
+        let mut is_told = false;
+        while self.script.under_way() > 0 && clock::now_ns() < end_ns {
+            if let Some(&messages) = self.ear.published.get().filter(|_| !is_told) {
+                self.script.published(messages);
+                is_told = true;
+            }
+            self.turn(clock::now_ns(), end_ns)?;
+        }
+        self.script.settled();
+        Ok(())
+    }
+
+    /// Nobody reads, answers or says goodbye from here on, and no FIN is sent.
+    fn vanish(&self) {
+        let end_ns = clock::now_ns() + VANISH_NS;
+        while !self.ear.is_over() && clock::now_ns() < end_ns {
+            thread::sleep(NAP);
+        }
     }
 
     /// Lets users begin and end as the stages say.
@@ -150,7 +217,7 @@ impl<S: Script> Generator<'_, S> {
         let slice = Slice {
             nth: self.slice,
             wanted: self.wanted,
-            open: u32::try_from(self.fleet.open).unwrap_or(u32::MAX),
+            open: u32::try_from(self.script.present(&self.fleet)).unwrap_or(u32::MAX),
             processor_ns: processor_ns - self.processor_ns,
             tally,
         };

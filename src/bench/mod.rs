@@ -2,7 +2,7 @@
 //!
 //! [`Fleet`] holds the clients, knows HTTP and frames as a client does, and tells a [`Crowd`]
 //! what happens to each; a profile is a crowd with a script. Everything of one process of the load
-//! runs on one thread, but for what publishes.
+//! runs on one thread.
 //!
 //! A run has one process that reports and one or more that make the load, each with its share of
 //! the users. They share a clock and speak JSON, a line each.
@@ -23,7 +23,9 @@
 //! | [`stages`] ▢ | how many users there are when |
 //! | [`target`] ▢ | where the server is, and the addresses to come from |
 //! | [`choice`] ▢ | which topics each user picks |
-//! | [`publisher`], [`reading`] ▢ | the other side of topics: PUBLISH on time; what subscribers received |
+//! | [`beat`] ▢, [`publisher`] | the other side of topics: what is due when; PUBLISH on time |
+//! | [`reading`] ▢, `ledger` ▢ | what a topics route said; what of the due came, and what is missing |
+//! | `beside` | what a run does beside its load: publishes, sees that all who vanished are forgotten |
 //! | [`tally`] ▢, [`clock`] | what is counted in a slice of time; the clock that processes share |
 //! | [`report`] ▢ | what was measured: plateaus, validity, text |
 //! | `watch`, [`cost`] | the server during a run; what a server on this machine costs, and how that grows |
@@ -33,6 +35,8 @@
 //! generator or a server that falls behind does not hide it.
 
 pub mod backoff;
+pub mod beat;
+mod beside;
 pub mod capacity;
 pub mod choice;
 pub mod clock;
@@ -44,6 +48,7 @@ pub mod fleet;
 pub mod generator;
 pub mod idle;
 mod inbound;
+mod ledger;
 pub mod order;
 mod outbound;
 pub mod probe;

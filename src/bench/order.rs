@@ -1,18 +1,23 @@
 //! ▢ What the processes of a run say to each other: one order down, slices up; a line of JSON each.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     echo, idle,
+    publisher::Feed,
     report::{Figure, Report},
+    spike,
     stages::Stages,
     storm,
     tally::Tally,
     target::{Sources, Target},
-    tasks, zombies,
+    tasks, topics, zombies,
 };
+
+/// The first one of a window is not measured: it has what the window before has left.
+const SLICES_OF_WINDOW: u64 = 4;
 
 /// What one generator has to do.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -51,6 +56,10 @@ pub enum Job {
     Zombies(zombies::Job),
     /// [`tasks`].
     Tasks(tasks::Job),
+    /// [`topics`].
+    Topics(topics::Job),
+    /// [`spike`].
+    Spike(spike::Job),
 }
 
 /// For the answers that are under way at the end of a run.
@@ -66,6 +75,11 @@ impl Job {
     pub fn settle(&self) -> Duration {
         match self {
             Self::Tasks(job) => SETTLE.max(Duration::from_nanos(job.patience_ns)),
+            // Batches come late by intention.
+            Self::Topics(topics::Job { conflate_ms, .. })
+            | Self::Spike(spike::Job { conflate_ms, .. }) => {
+                SETTLE + Duration::from_millis(conflate_ms.unwrap_or(0).into())
+            }
             _ => SETTLE,
         }
     }
@@ -85,6 +99,40 @@ impl Job {
             Self::Storm(job) => job.figures(report),
             Self::Tasks(job) => job.figures(report),
             _ => Vec::new(),
+        }
+    }
+
+    /// Path of its route where nothing else is said.
+    pub fn path(&self) -> &'static str {
+        match self {
+            Self::Echo(_) | Self::Idle(_) | Self::Storm(_) | Self::Zombies(_) => "/echo",
+            Self::Tasks(_) => "/ws/asr",
+            Self::Topics(_) | Self::Spike(_) => "/ws/topics",
+        }
+    }
+
+    /// What is published meanwhile, once for all generators.
+    pub fn feed(&self) -> Option<&Feed> {
+        match self {
+            Self::Topics(job) => job.feed.as_ref(),
+            Self::Spike(job) => job.feed.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Where the server's connections are read when all users vanish at the end.
+    pub fn vanish(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Topics(job) => job.vanish,
+            _ => None,
+        }
+    }
+
+    /// Longest slice that is of use to it.
+    pub fn slice_ms_max(&self) -> Option<u64> {
+        match self {
+            Self::Topics(job) => job.slow.map(|slow| slow.window_ns / 1_000_000 / SLICES_OF_WINDOW),
+            _ => None,
         }
     }
 }
@@ -113,6 +161,14 @@ impl Share {
     pub fn local(self, user: u32) -> usize {
         (user / self.of.max(1)) as usize
     }
+}
+
+/// A line to a generator behind its order; the end of the lines is the end of its work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Word {
+    /// So many messages were published in all, and no more will be.
+    Published(u64),
 }
 
 /// One line of a generator.

@@ -10,18 +10,22 @@ use std::{
 };
 
 use super::{
+    beside::Beside,
     clock,
     crew::{Crew, Heard},
     order::{Job, Order, Share},
     probe,
     process::Process,
-    report::{FORMAT, Moment, Report, Totals, host::Host, plateau, plateau::Sum, validity},
+    report::{
+        FORMAT, Figure, Moment, Report, Totals, host::Host, plateau, plateau::Sum, validity,
+        windows,
+    },
     stages::Stages,
     tally::Tally,
     target::{Sources, Target},
+    topics,
     watch::{Used, Watch},
 };
-use crate::config::RedisUrl;
 
 /// From the order to the first user: for the processes to start.
 const LEAD_NS: u64 = 500_000_000;
@@ -84,15 +88,21 @@ pub fn run(
     if !plan.job.is_raw() {
         probe::server(&plan.target)?;
     }
-    let slice_ms = slice_ms(&plan.stages);
+    let slice_ms = slice_ms(plan);
     let origin_ns = clock::now_ns() + LEAD_NS;
+    let end_ns = origin_ns + plan.stages.length().as_nanos() as u64;
+    let mut beside = Beside::start(plan, origin_ns, end_ns)?;
     let began = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string();
     let mut run = Run::new(plan, origin_ns, slice_ms)?;
     let mut crew = Crew::start(orders(plan, origin_ns, slice_ms))?;
-    while run.is_going(&mut crew)? {
+    while run.is_going(&mut crew, &mut beside)? {
         run.watch_server();
+        beside.turn(&mut crew, run.tally_now());
         if stop.load(Relaxed) && !run.interrupted {
             run.interrupted = true;
+            beside.stop();
+        }
+        if run.interrupted && beside.may_stop() {
             crew.stop();
         }
         if clock::now_ns() > run.give_up_ns {
@@ -100,7 +110,9 @@ pub fn run(
         }
         progress(run.progress());
     }
-    Ok(run.report(began))
+    let mut report = run.report(began);
+    beside.report(&plan.job, &mut report);
+    Ok(report)
 }
 
 fn orders(plan: &Plan, origin_ns: u64, slice_ms: u64) -> Vec<Order> {
@@ -119,11 +131,13 @@ fn orders(plan: &Plan, origin_ns: u64, slice_ms: u64) -> Vec<Order> {
     (0..of).map(order).collect()
 }
 
-fn slice_ms(stages: &Stages) -> u64 {
+fn slice_ms(plan: &Plan) -> u64 {
+    let stages = &plan.stages;
     let shortest = stages.flats().iter().map(|flat| flat.to - flat.from).min();
     let shortest_ms = shortest.unwrap_or(stages.length()).as_millis() as u64;
     let few_enough = (stages.length().as_millis() as u64).div_ceil(SLICES_MAX);
-    (shortest_ms / PLATEAU_SLICES).clamp(*SLICE_MS.start(), *SLICE_MS.end()).max(few_enough)
+    let wanted_ms = plan.job.slice_ms_max().unwrap_or(u64::MAX).min(shortest_ms / PLATEAU_SLICES);
+    wanted_ms.clamp(*SLICE_MS.start(), *SLICE_MS.end()).max(few_enough)
 }
 
 /// What is known of a run so far.
@@ -156,7 +170,11 @@ impl<'p> Run<'p> {
             plan,
             origin_ns,
             slice_ms,
-            give_up_ns: origin_ns + length_ns + plan.job.settle().as_nanos() as u64 + GRACE_NS,
+            give_up_ns: origin_ns
+                + length_ns
+                + plan.job.settle().as_nanos() as u64
+                + GRACE_NS
+                + Beside::grace_ns(plan),
             sums: Vec::new(),
             told: Vec::new(),
             whole: 0,
@@ -168,7 +186,7 @@ impl<'p> Run<'p> {
     }
 
     /// Hears what the processes say, for a moment; `false` when all are done.
-    fn is_going(&mut self, crew: &mut Crew) -> Result<bool, String> {
+    fn is_going(&mut self, crew: &mut Crew, beside: &mut Beside) -> Result<bool, String> {
         let reads_server = self.watch.is_some() && !self.interrupted;
         let at_most = if reads_server { self.until_slice_end().min(NAP) } else { NAP };
         match crew.hear(at_most)? {
@@ -189,7 +207,10 @@ impl<'p> Run<'p> {
                     self.whole += 1;
                 }
             }
-            Heard::Rest(slice) => self.rest.add(&slice.tally),
+            Heard::Rest(slice) => {
+                self.rest.add(&slice.tally);
+                beside.on_rest();
+            }
             Heard::AllDone => return Ok(false),
         }
         Ok(true)
@@ -201,6 +222,18 @@ impl<'p> Run<'p> {
             self.told.resize(nth + 1, 0);
         }
         &mut self.sums[nth]
+    }
+
+    /// What is counted at this moment, beside the load.
+    fn tally_now(&mut self) -> &mut Tally {
+        let time_ns = clock::now_ns().saturating_sub(self.origin_ns);
+        let nth = time_ns / (self.slice_ms * 1_000_000);
+        let slices = self.plan.stages.length().as_millis() as u64 / self.slice_ms;
+        if nth < slices && !self.interrupted {
+            &mut self.sum_mut(nth as usize).tally
+        } else {
+            &mut self.rest
+        }
     }
 
     fn until_slice_end(&self) -> Duration {
@@ -256,6 +289,7 @@ impl<'p> Run<'p> {
         self.sums.iter().for_each(|sum| all.add(&sum.tally));
         let (plateaus, latency) = plateau::plateaus(&self.plan.stages, slice_s, &self.sums);
         let (plan, slice) = (self.plan, Duration::from_millis(self.slice_ms));
+        let server_gone = self.watch.as_ref().and_then(Watch::gone);
         let cost = self.watch.take().map(|watch| watch.cost(slice, &self.sums));
         let mut report = Report {
             format: FORMAT,
@@ -282,21 +316,30 @@ impl<'p> Run<'p> {
             opening: all.opening,
         };
         report.figures = plan.job.figures(&report);
+        report.figures.extend(self.figures(slice_s));
         report.invalid = validity::objections(&report);
+        report.invalid.extend(server_gone);
         report
+    }
+
+    /// What slow readers cost the others, where there are any.
+    fn figures(&self, slice_s: f64) -> Vec<Figure> {
+        let Job::Topics(topics::Job { slow: Some(slow), .. }) = &self.plan.job else {
+            return Vec::new();
+        };
+        let window_s = slow.window_ns as f64 / 1e9;
+        windows::figures(&windows::pairs(&self.plan.stages, slice_s, &self.sums, window_s))
     }
 }
 
-/// A report is shown around.
+/// An argument as a report may show it: the password of a URL is nobody's business.
 fn without_password(argument: String) -> String {
-    let (flag, value) = match argument.split_once('=') {
-        Some((flag, value)) if flag.starts_with("--") => (format!("{flag}="), value),
-        _ => (String::new(), argument.as_str()),
-    };
-    match value.parse::<RedisUrl>() {
-        Ok(url) if value.contains("://") => format!("{flag}{url}"),
-        _ => argument,
-    }
+    let parts = argument.split_once("://").and_then(|(scheme, rest)| {
+        let (user, host) = rest.rsplit_once('@')?;
+        let (user, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{user}:***@{host}"))
+    });
+    parts.unwrap_or(argument)
 }
 
 fn totals(all: &Tally) -> Totals {
@@ -307,6 +350,7 @@ fn totals(all: &Tally) -> Totals {
         expected: all.expected,
         received: all.received,
         lost: all.lost,
+        told: all.told,
         wrong: all.wrong,
         pings: all.pings,
         late: all.late,
@@ -327,6 +371,7 @@ mod tests {
         for url in ["redis://u:secret@h:1/0", "--worker-redis=redis://:secret@h/2"] {
             assert!(!shown(url).contains("secret") && shown(url).contains('h'), "{}", shown(url));
         }
-        assert!(shown("--worker-redis=redis://h/2").starts_with("--worker-redis=redis://h"));
+        assert_eq!(shown("redis://a:s3:c@ret@h:1/0"), "redis://a:***@h:1/0");
+        assert_eq!(shown("--redis=redis://h/2"), "--redis=redis://h/2");
     }
 }

@@ -1,122 +1,45 @@
 //! Profile `spike`: users who ask for a session, connect with it, stay a while, leave, and begin
-//! again; in stages.
+//! again.
 //!
-//! Availability is the share of connections that went well from the request to the goodbye. A
-//! user who fails begins again like the others.
+//! Availability is the share of rounds that went well from the request to the goodbye. A user who
+//! fails begins again when it would have if all had gone well, so that a server that fails fast
+//! has no more failures than one that fails slowly.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{cmp::Reverse, collections::BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
 use super::{
     ClientId, Crowd, End, Fleet,
-    choice::{Choices, topic_name},
-    publisher::{Plan, Publisher},
-    reading::{Item, Ledger, items},
-    stages::Stages,
-    target::{Sources, Target},
+    choice::{Choices, Taste, topic_name},
+    clock,
+    ledger::{Ledger, Names},
+    order::{Order, Share},
+    publisher::Feed,
+    reading::{Item, items},
+    script::Script,
+    tally::Tally,
+    target::Target,
 };
-use crate::topics::ChannelPattern;
 
-/// Users who begin in one turn: what is due besides waits for the next.
+/// Users who begin anew in one turn: what is due besides waits for the next.
 const BEGIN_MAX: usize = 64;
-/// One sleep at most.
-const NAP: Duration = Duration::from_millis(2);
-/// For the last users to leave.
-const END: Duration = Duration::from_secs(15);
-/// Kinds of failures that are told apart.
-const FAILURES_MAX: usize = 20;
+/// Rounds that went well.
+pub const GOOD: &str = "good";
+/// Those of them that were whole and brought no message.
+pub const SILENT: &str = "silent";
 
-/// What is to be done.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The topics route; its server has `/v1/sessions`.
-    pub target: Target,
-    /// Addresses to connect from.
-    pub sources: Sources,
-    /// Where to publish; `None`: somebody else does.
-    pub redis: Option<String>,
-    /// Channels of the route.
-    pub channel: ChannelPattern,
-    /// How many users there are when, compressed already.
-    pub stages: Stages,
-    /// How long a user stays connected, compressed already.
-    pub stay: Duration,
-    /// Topics that tick.
-    pub topics: u32,
-    /// Topics of one user.
-    pub topics_per_user: usize,
-    /// Messages a second of one topic.
-    pub ticks_per_second: f64,
-    /// Of all choices.
-    pub seed: u64,
-}
-
-/// What was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Connections from request to goodbye, and those that failed somewhere.
-    pub connections: u64,
-    /// Those of them that went well.
-    pub good: u64,
-    /// Why the others did not, and how often.
-    pub failures: BTreeMap<String, u64>,
-    /// Connections that went well and brought no message meanwhile.
-    pub silent: u64,
-    /// Messages received.
-    pub messages: u64,
-    /// The most WebSockets at once.
-    pub peak: usize,
-    /// From the request of a session to the open WebSocket, in milliseconds.
-    pub open_p50_ms: f64,
-    /// The same.
-    pub open_p99_ms: f64,
-    /// How long it took.
-    pub seconds: f64,
-}
-
-/// Runs the profile.
-///
-/// # Errors
-/// Redis or io_uring are not there.
-pub fn run(options: &Options) -> Result<Report, String> {
-    let failed = |error: std::io::Error| format!("io_uring: {error}");
-    let mut fleet = Fleet::new(options.sources.clone(), options.stages.peak()).map_err(failed)?;
-    let epoch = Instant::now();
-    let publisher = options.redis.clone().map(|redis| {
-        Publisher::start(Plan {
-            redis,
-            channel: options.channel.clone(),
-            topics: options.topics,
-            ticks_per_second: options.ticks_per_second,
-            payload_bytes: 64,
-            epoch,
-        })
-    });
-    let publisher = publisher.transpose()?;
-    let mut visitors = Visitors::new(options)?;
-    let end = epoch + options.stages.length();
-    while Instant::now() < end || visitors.present > 0 {
-        let now = Instant::now();
-        visitors.begin_due(&mut fleet, options, now - epoch);
-        visitors.leave_due(&mut fleet, now);
-        if !fleet.turn(&mut visitors).map_err(failed)? {
-            fleet.wait(NAP).map_err(failed)?;
-        }
-        if now > end + options.stay + END {
-            visitors.failures.insert("still there at the end".into(), visitors.present as u64);
-            break;
-        }
-    }
-    if let Some(publisher) = publisher {
-        publisher.stop()?;
-    }
-    Ok(visitors.report(epoch.elapsed()))
+/// What the users do.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What is published; `None`: somebody else does.
+    pub feed: Option<Feed>,
+    /// Topics of the users.
+    pub taste: Taste,
+    /// Asked for with each session; `None`: the route's.
+    pub conflate_ms: Option<u32>,
+    /// How long a user stays, compressed already.
+    pub stay_ns: u64,
 }
 
 #[derive(Deserialize)]
@@ -136,197 +59,255 @@ enum Step {
     Here,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 struct Visitor {
     step: Step,
-    began: Instant,
+    began_ns: u64,
     /// Counts its rounds.
-    round: u64,
+    round: u32,
     /// Its connection; what is heard of an earlier one means nothing.
     client: Option<ClientId>,
+    has_heard: bool,
+    /// It goes on a further round after this one.
+    is_wanted: bool,
 }
 
-struct Visitors {
+/// Users on their rounds.
+pub struct Users {
+    job: Job,
     target: Target,
-    stay: Duration,
-    topics_per_user: usize,
+    share: Share,
     choices: Choices,
-    users: Vec<Visitor>,
-    /// Users who are away.
-    away: Vec<u32>,
+    /// By place in the share.
+    visitors: Vec<Visitor>,
+    /// Users on a round.
     present: usize,
-    /// When, who, and on which of its rounds.
-    leaving: BinaryHeap<Reverse<(Instant, u32, u64)>>,
+    /// When whose round is over, by its number.
+    due: BinaryHeap<Reverse<(u64, u32, u32)>>,
     ledger: Ledger,
-    open_ms: Vec<f64>,
-    connections: u64,
-    good: u64,
-    silent: u64,
-    peak: usize,
-    messages: u64,
-    failures: BTreeMap<String, u64>,
+    tally: Tally,
+    is_over: bool,
 }
 
-impl Visitors {
-    fn new(options: &Options) -> Result<Self, String> {
-        let peak = options.stages.peak();
+impl Users {
+    /// Nobody yet.
+    ///
+    /// # Errors
+    /// There is no such choice of topics.
+    pub fn new(job: &Job, order: &Order) -> Result<Self, String> {
+        let beat = job.feed.as_ref().map(|feed| feed.beat.beginning_at(order.origin_ns));
+        let names = Names { missed: "missed", told: "told lost" };
         Ok(Self {
-            target: options.target.clone(),
-            stay: options.stay,
-            topics_per_user: options.topics_per_user,
-            choices: Choices::new(options.topics, 1.0, options.seed)?,
-            users: vec![
-                Visitor { step: Step::Away, began: Instant::now(), round: 0, client: None };
-                peak as usize
-            ],
-            away: (0..peak).rev().collect(),
+            choices: Choices::new(job.taste.topics, job.taste.zipf, order.seed)?,
+            job: job.clone(),
+            target: order.target.clone(),
+            share: order.share,
+            visitors: Vec::new(),
             present: 0,
-            leaving: BinaryHeap::new(),
-            ledger: Ledger::new(peak as usize),
-            open_ms: Vec::new(),
-            connections: 0,
-            good: 0,
-            silent: 0,
-            peak: 0,
-            messages: 0,
-            failures: BTreeMap::new(),
+            due: BinaryHeap::new(),
+            ledger: Ledger::new(beat, job.conflate_ms != Some(0), names),
+            tally: Tally::default(),
+            is_over: false,
         })
     }
 
-    fn begin_due(&mut self, fleet: &mut Fleet, options: &Options, time: Duration) {
-        let wanted = options.stages.users_at(time) as usize;
-        for _ in 0..BEGIN_MAX {
-            if self.present >= wanted {
-                return;
-            }
-            let Some(user) = self.away.pop() else { return };
-            let topics = self.choices.next_user(self.topics_per_user);
-            let topics: Vec<String> = topics.into_iter().map(topic_name).collect();
-            let body = serde_json::json!({"topics": topics, "user_id": format!("user-{user}")});
-            self.connections += 1;
-            self.present += 1;
-            let visitor = &mut self.users[user as usize];
-            (visitor.step, visitor.began) = (Step::Asking, Instant::now());
-            visitor.round += 1;
-            self.ledger.begin(user);
-            let asked =
-                fleet.request(&self.target, "POST", "/v1/sessions", &body.to_string(), user);
-            match asked {
-                Ok(client) => self.users[user as usize].client = Some(client),
-                Err(error) => self.fail(user, format!("request: {error}")),
-            }
+    fn visitor(&mut self, user: u32) -> &mut Visitor {
+        let place = self.share.local(user);
+        if self.visitors.len() <= place {
+            self.visitors.resize_with(place + 1, Visitor::default);
+        }
+        &mut self.visitors[place]
+    }
+
+    fn topics_of(&mut self, user: u32) -> Vec<u32> {
+        let round = self.visitor(user).round;
+        self.choices.of_user(user, round, self.job.taste.per_user)
+    }
+
+    /// A round begins: asks for a session.
+    fn ask(&mut self, fleet: &mut Fleet, user: u32, now_ns: u64) {
+        let visitor = self.visitor(user);
+        visitor.round = visitor.round.wrapping_add(1);
+        (visitor.step, visitor.began_ns, visitor.has_heard) = (Step::Asking, now_ns, false);
+        let topics: Vec<String> = self.topics_of(user).into_iter().map(topic_name).collect();
+        let mut body = serde_json::json!({"topics": topics, "user_id": format!("user-{user}")});
+        if let Some(conflate_ms) = self.job.conflate_ms {
+            body["conflate_ms"] = conflate_ms.into();
+        }
+        self.tally.begun += 1;
+        self.present += 1;
+        match fleet.request(&self.target, "POST", "/v1/sessions", &body.to_string(), user) {
+            Ok(client) => self.visitor(user).client = Some(client),
+            Err(error) => self.fail(user, &format!("request: {error}")),
         }
     }
 
-    fn leave_due(&mut self, fleet: &mut Fleet, now: Instant) {
-        while let Some(Reverse((at, user, round))) = self.leaving.peek().copied() {
-            if at > now {
-                return;
-            }
-            self.leaving.pop();
-            let visitor = &self.users[user as usize];
-            if visitor.step == Step::Here
-                && visitor.round == round
-                && let Some(client) = visitor.client
-            {
-                fleet.leave(client);
-                self.silent += u64::from(!self.ledger.has_seen(user));
-                self.good += 1;
-                self.go(user);
-            }
+    /// A round ends well.
+    fn leave(&mut self, fleet: &mut Fleet, user: u32, is_whole: bool) {
+        let visitor = self.visitor(user);
+        let is_silent = is_whole && !visitor.has_heard;
+        let Some(client) = visitor.client else { return };
+        fleet.leave(client);
+        self.tally.count(GOOD, 1);
+        if is_silent {
+            self.tally.count(SILENT, 1);
         }
+        self.ledger.left(self.share.local(user), &mut self.tally);
+        self.away(user);
     }
 
-    fn fail(&mut self, user: u32, why: String) {
-        if self.failures.len() < FAILURES_MAX || self.failures.contains_key(&why) {
-            *self.failures.entry(why).or_default() += 1;
-        } else {
-            *self.failures.entry("others".into()).or_default() += 1;
-        }
-        self.go(user);
+    /// A round ends badly; the next one begins when this one would have ended.
+    fn fail(&mut self, user: u32, why: &str) {
+        self.tally.fail(why);
+        let stay_ns = self.job.stay_ns;
+        let visitor = self.visitor(user);
+        let due = (visitor.began_ns.saturating_add(stay_ns), user, visitor.round);
+        self.due.push(Reverse(due));
+        self.away(user);
     }
 
-    fn go(&mut self, user: u32) {
-        let visitor = &mut self.users[user as usize];
+    fn away(&mut self, user: u32) {
+        let visitor = self.visitor(user);
         (visitor.step, visitor.client) = (Step::Away, None);
         self.present -= 1;
-        self.away.push(user);
-    }
-
-    fn report(mut self, took: Duration) -> Report {
-        self.open_ms.sort_by(f64::total_cmp);
-        let quantile = |share: f64| {
-            let at = (self.open_ms.len() as f64 * share) as usize;
-            self.open_ms.get(at.min(self.open_ms.len().saturating_sub(1))).copied().unwrap_or(0.0)
-        };
-        Report {
-            connections: self.connections,
-            good: self.good,
-            silent: self.silent,
-            messages: self.messages,
-            peak: self.peak,
-            open_p50_ms: quantile(0.5),
-            open_p99_ms: quantile(0.99),
-            seconds: took.as_secs_f64(),
-            failures: self.failures,
-        }
     }
 }
 
-impl Crowd for Visitors {
+impl Script for Users {
+    fn begin(&mut self, fleet: &mut Fleet, user: u32, now_ns: u64) {
+        self.visitor(user).is_wanted = true;
+        // One that is still on its last round goes on another after it.
+        if self.visitor(user).step == Step::Away {
+            self.ask(fleet, user, now_ns);
+        }
+    }
+
+    fn end(&mut self, fleet: &mut Fleet, user: u32) {
+        self.visitor(user).is_wanted = false;
+        if self.visitor(user).step == Step::Here {
+            self.leave(fleet, user, false);
+        }
+    }
+
+    fn act(&mut self, fleet: &mut Fleet, now_ns: u64) -> Option<u64> {
+        for _ in 0..BEGIN_MAX {
+            let &Reverse((due_ns, user, round)) = self.due.peek()?;
+            if due_ns > now_ns {
+                return Some(due_ns);
+            }
+            self.due.pop();
+            if self.visitor(user).round != round {
+                continue;
+            }
+            if self.visitor(user).step == Step::Here {
+                self.leave(fleet, user, true);
+            }
+            let Visitor { step, is_wanted, .. } = *self.visitor(user);
+            if step == Step::Away && is_wanted && !self.is_over {
+                self.ask(fleet, user, now_ns);
+            }
+        }
+        Some(now_ns)
+    }
+
+    /// On a round, connected or on the way to it.
+    fn present(&self, _: &Fleet) -> usize {
+        self.present
+    }
+
+    fn stop(&mut self, fleet: &mut Fleet) {
+        self.is_over = true;
+        for place in 0..self.visitors.len() {
+            let user = self.share.user(place as u32);
+            if self.visitor(user).step == Step::Here {
+                self.leave(fleet, user, false);
+            }
+        }
+    }
+
+    fn under_way(&self) -> u64 {
+        self.present as u64
+    }
+
+    fn settled(&mut self) {
+        (0..self.present).for_each(|_| self.tally.fail("still on the way at the end"));
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        self.ledger.count_into(&mut self.tally);
+        &mut self.tally
+    }
+}
+
+impl Crowd for Users {
     fn on_open(&mut self, fleet: &mut Fleet, client: ClientId) {
-        let visitor = &mut self.users[client.user as usize];
+        let (user, now_ns, is_over) = (client.user, clock::now_ns(), self.is_over);
+        let stay_ns = self.job.stay_ns;
+        let visitor = self.visitor(user);
         visitor.step = Step::Here;
-        self.open_ms.push(visitor.began.elapsed().as_secs_f64() * 1e3);
-        self.leaving.push(Reverse((Instant::now() + self.stay, client.user, visitor.round)));
-        self.peak = self.peak.max(fleet.open);
+        let (is_leaving, took_ns) =
+            (is_over || !visitor.is_wanted, now_ns.saturating_sub(visitor.began_ns));
+        let due = (now_ns.saturating_add(stay_ns), user, visitor.round);
+        self.tally.opened += 1;
+        self.tally.opening.record(took_ns);
+        if is_leaving {
+            self.leave(fleet, user, false);
+        } else {
+            self.due.push(Reverse(due));
+        }
     }
 
     fn on_message(&mut self, _: &mut Fleet, client: ClientId, payload: &[u8]) {
-        self.messages += 1;
+        let (now_ns, place) = (clock::now_ns(), self.share.local(client.user));
         for item in items(payload) {
-            if let Item::Update { topic, number, at_ns } = item {
-                self.ledger.update(client.user, topic, number, at_ns, at_ns);
+            match item {
+                Item::Update { topic, number, at_ns } => {
+                    self.visitor(client.user).has_heard = true;
+                    if self.ledger.update(place, topic, number, &mut self.tally) {
+                        self.tally.latency.record(now_ns.saturating_sub(at_ns));
+                    }
+                }
+                Item::Subscribed => {
+                    let topics = self.topics_of(client.user);
+                    self.ledger.subscribed(place, &topics, now_ns);
+                }
+                Item::Lost { topic: Some(topic), count } => self.ledger.lost(place, topic, count),
+                Item::Error(code) => self.tally.fail(&format!("told {code:.80}")),
+                Item::Lost { topic: None, .. } | Item::Other => {}
             }
         }
     }
 
     fn on_answer(&mut self, fleet: &mut Fleet, client: ClientId, status: u16, body: &[u8]) {
         let user = client.user;
+        if self.visitor(user).client != Some(client) {
+            return;
+        }
         let created = serde_json::from_slice::<Created>(body).ok().filter(|_| status == 201);
         let Some(Created { session_id }) = created else {
-            return self.fail(user, format!("POST /v1/sessions: {status}"));
+            return self.fail(user, &format!("POST /v1/sessions: {status}"));
         };
         let path = format!("{}?session={session_id}&user_id=user-{user}", self.target.path);
         let target = Target { path, ..self.target.clone() };
-        self.users[user as usize].step = Step::Connecting;
+        self.visitor(user).step = Step::Connecting;
         match fleet.connect(&target, user) {
-            Ok(client) => self.users[user as usize].client = Some(client),
-            Err(error) => self.fail(user, format!("connect: {error}")),
+            Ok(client) => self.visitor(user).client = Some(client),
+            Err(error) => self.fail(user, &format!("connect: {error}")),
         }
     }
 
     fn on_end(&mut self, _: &mut Fleet, client: ClientId, end: End) {
-        let visitor = &self.users[client.user as usize];
+        let (user, step) = (client.user, self.visitor(client.user).step);
         // The request's own connection ends with its answer.
-        if visitor.client == Some(client) && end != End::Answered {
-            let why = format!("{:?}: {end:?}", visitor.step);
-            self.fail(client.user, why);
+        if self.visitor(user).client != Some(client) || end == End::Answered {
+            return;
         }
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { connections, good, .. } = self;
-        let availability = 100.0 * *good as f64 / (*connections).max(1) as f64;
-        writeln!(out, "availability   {availability:.3} % ({good} of {connections} connections)")?;
-        writeln!(out, "peak           {} at once, {:.1} s", self.peak, self.seconds)?;
-        writeln!(out, "messages       {}, {} connections heard none", self.messages, self.silent)?;
-        let (p50, p99) = (self.open_p50_ms, self.open_p99_ms);
-        writeln!(out, "open           p50 {p50:.1} ms, p99 {p99:.1} ms from the request")?;
-        self.failures
-            .iter()
-            .try_for_each(|(why, count)| writeln!(out, "failed         {count} x {why}"))
+        self.ledger.gone(self.share.local(user), clock::now_ns(), &mut self.tally);
+        let at = match step {
+            Step::Asking => "asking for a session",
+            Step::Connecting => "connecting with a session",
+            Step::Here | Step::Away => "staying",
+        };
+        self.fail(user, &format!("{at}: {end}"));
     }
 }

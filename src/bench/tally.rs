@@ -10,7 +10,7 @@ const TIME_NS_MAX: u64 = 600_000_000_000;
 /// Kinds of failures that are told apart, so that a server that answers rubbish fills no table.
 const FAILURES_MAX: usize = 20;
 /// A message that is sent later than this after its time was sent too late.
-const LATE_NS: u64 = 10_000_000;
+pub(super) const LATE_NS: u64 = 10_000_000;
 
 /// Times, in nanoseconds; HDR with three digits, so that they can be merged without loss.
 #[derive(Clone, PartialEq, Debug)]
@@ -94,6 +94,9 @@ pub struct Tally {
     pub expected: u64,
     /// Of those expected, the ones that cannot come any more: their connection is gone.
     pub lost: u64,
+    /// Of those expected, the ones that the server said are lost.
+    #[serde(default)]
+    pub told: u64,
     /// Messages that came twice, out of order, or with other bytes than were sent.
     pub wrong: u64,
     /// Messages that were not sent, because too many of their connection were under way.
@@ -149,6 +152,7 @@ impl Tally {
         self.received += other.received;
         self.expected += other.expected;
         self.lost += other.lost;
+        self.told += other.told;
         self.wrong += other.wrong;
         self.withheld += other.withheld;
         self.late += other.late;

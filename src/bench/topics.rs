@@ -1,396 +1,271 @@
-//! Profile `topics`: users who each subscribe to a few of many topics, while every topic ticks.
+//! Profiles `topics` and `slow-readers`: users who each subscribe to a few of many topics, while
+//! every topic ticks.
 //!
-//! Optionally some more users stop reading in every second window, so that the windows tell
-//! what slow readers cost the others.
+//! A user counts from the confirmation of its subscription on. Slow readers want all topics, and
+//! stop reading in every second window, so that the windows tell what that costs the others.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::net::SocketAddr;
 
-use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ClientId, Crowd, End, Fleet,
-    choice::{Choices, topic_name},
-    process::{Memory, Process},
-    publisher::{Plan, Published, Publisher},
-    reading::{Counts, Item, Ledger, items},
-    target::{Sources, Target},
+    choice::{Choices, Taste, topic_name},
+    clock,
+    ledger::{Ledger, Names},
+    order::{Order, Share},
+    publisher::Feed,
+    reading::{Item, items},
+    roster::Roster,
+    script::Script,
+    tally::Tally,
 };
-use crate::topics::ChannelPattern;
 
-/// Connections that are being opened at once.
-const OPENING_MAX: usize = 128;
-/// How long everyone may take to be subscribed.
-const SUBSCRIBE: Duration = Duration::from_secs(120);
-/// Between the start of the ticks and that of the measurement.
-const WARM_UP: Duration = Duration::from_secs(2);
-/// For what is under way when the ticks end, beside the period of conflation.
-const SETTLE: Duration = Duration::from_secs(3);
-/// One sleep at most.
-const NAP: Duration = Duration::from_millis(5);
-/// At the head of a window, not measured: what the one before has left.
-const HEAD: Duration = Duration::from_millis(500);
-/// A publisher that is later than this has not kept the rate.
-const LATE_MAX: Duration = Duration::from_millis(100);
+/// What the counts of those who read are called.
+const READERS: Names = Names { missed: "missed", told: "told lost" };
+/// And of the others.
+const SLOW: Names = Names { missed: "slow missed", told: "slow told lost" };
 
-/// What is to be done.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The topics route.
-    pub target: Target,
-    /// Addresses to connect from.
-    pub sources: Sources,
-    /// The server's process, where it is on this machine.
-    pub server: Option<Process>,
-    /// Where to publish.
-    pub redis: String,
-    /// Channels of the route.
-    pub channel: ChannelPattern,
-    /// Users, each with one connection.
-    pub users: u32,
-    /// Topics that tick.
-    pub topics: u32,
-    /// Topics of one user.
-    pub topics_per_user: usize,
-    /// Exponent of the choice of topics.
-    pub zipf: f64,
-    /// Messages a second of one topic.
-    pub ticks_per_second: f64,
-    /// Bytes of a payload, at least.
-    pub payload_bytes: usize,
+/// What the users subscribe to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// What is published; `None`: somebody else does.
+    pub feed: Option<Feed>,
+    /// Topics of the users.
+    pub taste: Taste,
     /// Asked for with each subscribe; `None`: the route's.
     pub conflate_ms: Option<u32>,
-    /// How long is measured.
-    pub duration: Duration,
-    /// Further users, who want all topics and stop reading in every second window.
-    pub slow_readers: u32,
-    /// Length of a window, where there are slow readers.
-    pub window: Duration,
-    /// Of all choices.
-    pub seed: u64,
+    /// Those of the users who don't always read.
+    pub slow: Option<Slow>,
+    /// At the end nobody reads, answers or says goodbye, until the server whose admin port this is
+    /// has no connection left.
+    pub vanish: Option<SocketAddr>,
 }
 
-/// What was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Connections that stayed to the end.
-    pub users: usize,
-    /// Messages that were published while it was measured, by their rate.
-    pub published_per_second: f64,
-    /// Messages that reached a user, a second.
-    pub delivered_per_second: f64,
-    /// Publish to socket, in milliseconds.
-    pub latency_p50_ms: f64,
-    /// The same.
-    pub latency_p99_ms: f64,
-    /// The same.
-    pub latency_max_ms: f64,
-    /// Out of order or twice: must be zero.
-    pub disordered: u64,
-    /// Not delivered, from the first message of each user and topic to the last that was
-    /// published: replaced by later ones under conflation, else lost.
-    pub skipped: u64,
-    /// Losses that users were told of.
-    pub told_lost: u64,
-    /// Messages that the slow readers did not get, and what they were told.
-    pub slow_skipped: u64,
-    /// See `slow_skipped`.
-    pub slow_told_lost: u64,
-    /// 99th percentiles of the users in each pair of windows: all read, some do not.
-    pub windows_p99_ms: Vec<(f64, f64)>,
-    /// Processor time of the server over the measured time; 1 is one core.
-    pub server_cores: Option<f64>,
-    /// Of the server, per message that reached a user.
-    pub server_us_per_delivery: Option<f64>,
-    /// Of the server, at the end.
-    pub server_memory: Option<(u64, u64)>,
-    /// Why the result is of no use.
-    pub invalid: Vec<String>,
+/// Slow readers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Slow {
+    /// The first so many of the users.
+    pub readers: u32,
+    /// They read in one window from the origin of the run, and don't in the next.
+    pub window_ns: u64,
 }
 
-/// Runs the profile.
-///
-/// # Errors
-/// The server or Redis cannot be reached, or subscriptions do not come into force.
-pub fn run(options: &Options) -> Result<Report, String> {
-    let all = options.users + options.slow_readers;
-    let mut fleet =
-        Fleet::new(options.sources.clone(), all).map_err(|error| format!("io_uring: {error}"))?;
-    let epoch = Instant::now();
-    let mut audience = Audience::new(options, epoch)?;
-    audience.gather(&mut fleet, options)?;
-    let publisher = Publisher::start(Plan {
-        redis: options.redis.clone(),
-        channel: options.channel.clone(),
-        topics: options.topics,
-        ticks_per_second: options.ticks_per_second,
-        payload_bytes: options.payload_bytes,
-        epoch,
-    })?;
-    audience.listen(&mut fleet, WARM_UP)?;
-    audience.others.clear_counts();
-    let (begin, cpu) = (Instant::now(), options.server.map(Process::cpu).transpose()?);
-    let windows = if options.slow_readers > 0 {
-        audience.windows(&mut fleet, options)?
-    } else {
-        audience.listen(&mut fleet, options.duration)?;
-        Vec::new()
-    };
-    let took = begin.elapsed().as_secs_f64();
-    let used = match (options.server, cpu) {
-        (Some(server), Some(before)) => Some((server.cpu()? - before).as_secs_f64()),
-        _ => None,
-    };
-    let measured = audience.others.counts;
-    let latency = audience.others.latency_ns.clone();
-    let published = publisher.stop()?;
-    audience.listen(
-        &mut fleet,
-        SETTLE + Duration::from_millis(options.conflate_ms.unwrap_or(0).into()),
-    )?;
-    let memory = options.server.map(Process::memory).transpose()?;
-    let rate = options.ticks_per_second * f64::from(options.topics);
-    Ok(Report {
-        users: fleet.open,
-        published_per_second: rate,
-        delivered_per_second: measured.received as f64 / took,
-        latency_p50_ms: ms(latency.value_at_quantile(0.5)),
-        latency_p99_ms: ms(latency.value_at_quantile(0.99)),
-        latency_max_ms: ms(latency.max()),
-        disordered: audience.others.counts.disordered,
-        skipped: audience.others.counts.skipped + audience.others.unseen(&published),
-        told_lost: audience.others.counts.told_lost,
-        slow_skipped: audience.slow.counts.skipped + audience.slow.unseen(&published),
-        slow_told_lost: audience.slow.counts.told_lost,
-        windows_p99_ms: windows,
-        server_cores: used.map(|used| used / took),
-        server_us_per_delivery: used.map(|used| used * 1e6 / measured.received.max(1) as f64),
-        server_memory: memory.map(|Memory { resident, private_dirty }| (resident, private_dirty)),
-        invalid: audience.objections(&published, measured, options),
-    })
+/// A user's subscription.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Subscription {
+    #[default]
+    Absent,
+    /// Asked for at this time.
+    Asked(u64),
+    InForce,
 }
 
-fn ms(ns: u64) -> f64 {
-    ns as f64 / 1e6
-}
-
-/// The users, as the fleet tells of them.
-struct Audience {
-    epoch: Instant,
-    /// By user: the subscribe message.
-    wishes: Vec<String>,
+/// Users who subscribe and count what comes.
+pub struct Users {
+    job: Job,
+    share: Share,
+    origin_ns: u64,
+    choices: Choices,
+    roster: Roster,
+    /// By place in the share.
+    subscriptions: Vec<Subscription>,
+    /// Users whose subscription is in force.
     subscribed: usize,
-    /// From here on users are slow readers.
-    first_slow: u32,
-    slow_clients: Vec<ClientId>,
-    others: Ledger,
+    readers: Ledger,
     slow: Ledger,
-    problems: Vec<String>,
+    /// Slow readers are asleep.
+    is_stalled: bool,
+    is_over: bool,
 }
 
-impl Audience {
-    fn new(options: &Options, epoch: Instant) -> Result<Self, String> {
-        let mut choices = Choices::new(options.topics, options.zipf, options.seed)?;
-        let (users, slow) = (options.users as usize, options.slow_readers as usize);
-        let wish = |topics: Vec<u32>| {
-            let topics: Vec<String> = topics.into_iter().map(topic_name).collect();
-            let mut wish = serde_json::json!({"op": "subscribe", "topics": topics});
-            if let Some(conflate_ms) = options.conflate_ms {
-                wish["conflate_ms"] = conflate_ms.into();
-            }
-            wish.to_string()
-        };
-        let mut wishes: Vec<String> =
-            (0..users).map(|_| wish(choices.next_user(options.topics_per_user))).collect();
-        wishes.extend((0..slow).map(|_| wish((0..options.topics).collect())));
+impl Users {
+    /// Nobody yet.
+    ///
+    /// # Errors
+    /// There is no such choice of topics.
+    pub fn new(job: &Job, order: &Order) -> Result<Self, String> {
+        let beat = job.feed.as_ref().map(|feed| feed.beat.beginning_at(order.origin_ns));
+        let is_conflated = job.conflate_ms != Some(0);
         Ok(Self {
-            epoch,
-            wishes,
+            choices: Choices::new(job.taste.topics, job.taste.zipf, order.seed)?,
+            job: job.clone(),
+            share: order.share,
+            origin_ns: order.origin_ns,
+            roster: Roster::new(order.target.clone(), order.share),
+            subscriptions: Vec::new(),
             subscribed: 0,
-            first_slow: options.users,
-            slow_clients: Vec::new(),
-            others: Ledger::new(users),
-            slow: Ledger::new(users + slow),
-            problems: Vec::new(),
+            readers: Ledger::new(beat, is_conflated, READERS),
+            slow: Ledger::new(beat, is_conflated, SLOW),
+            is_stalled: false,
+            is_over: false,
         })
     }
 
-    /// Connects everyone and waits until all are subscribed.
-    fn gather(&mut self, fleet: &mut Fleet, options: &Options) -> Result<(), String> {
-        let (deadline, all) = (Instant::now() + SUBSCRIBE, self.wishes.len());
-        let mut dialled = 0;
-        while self.subscribed < all {
-            while dialled < all && dialled < self.subscribed + OPENING_MAX {
-                let opened = fleet.connect(&options.target, dialled as u32);
-                opened.map_err(|error| format!("connection {}: {error}", dialled + 1))?;
-                dialled += 1;
+    fn is_slow(&self, user: u32) -> bool {
+        self.job.slow.is_some_and(|slow| user < slow.readers)
+    }
+
+    fn topics_of(&mut self, user: u32) -> Vec<u32> {
+        if self.is_slow(user) {
+            return (0..self.job.taste.topics).collect();
+        }
+        self.choices.of_user(user, 0, self.job.taste.per_user)
+    }
+
+    fn subscription(&mut self, user: u32) -> &mut Subscription {
+        let place = self.share.local(user);
+        if self.subscriptions.len() <= place {
+            self.subscriptions.resize(place + 1, Subscription::Absent);
+        }
+        &mut self.subscriptions[place]
+    }
+
+    fn confirmed(&mut self, user: u32, now_ns: u64) {
+        let Subscription::Asked(asked_ns) = *self.subscription(user) else { return };
+        *self.subscription(user) = Subscription::InForce;
+        self.subscribed += 1;
+        self.roster.tally.time("subscribing", now_ns.saturating_sub(asked_ns));
+        let (place, topics) = (self.share.local(user), self.topics_of(user));
+        self.ledger(user).0.subscribed(place, &topics, now_ns);
+    }
+
+    /// The user has no subscription any more.
+    fn dismiss(&mut self, user: u32) {
+        let before = std::mem::take(self.subscription(user));
+        self.subscribed -= usize::from(before == Subscription::InForce);
+    }
+
+    fn ledger(&mut self, user: u32) -> (&mut Ledger, &mut Tally) {
+        let is_slow = self.is_slow(user);
+        let ledger = if is_slow { &mut self.slow } else { &mut self.readers };
+        (ledger, &mut self.roster.tally)
+    }
+
+    fn take(&mut self, user: u32, item: Item, now_ns: u64) {
+        let (place, is_slow) = (self.share.local(user), self.is_slow(user));
+        let (ledger, tally) = self.ledger(user);
+        match item {
+            Item::Update { topic, number, at_ns } => {
+                // What slow readers read late, they read late by themselves.
+                if ledger.update(place, topic, number, tally) && !is_slow {
+                    tally.latency.record(now_ns.saturating_sub(at_ns));
+                }
             }
-            self.turn(fleet)?;
-            if let Some(problem) = self.problems.first() {
-                return Err(problem.clone());
+            Item::Subscribed => self.confirmed(user, now_ns),
+            Item::Lost { topic: Some(topic), count } => ledger.lost(place, topic, count),
+            Item::Error(code) => tally.fail(&format!("told {code:.80}")),
+            Item::Lost { topic: None, .. } | Item::Other => {}
+        }
+    }
+
+    /// Slow readers fall asleep, or wake.
+    fn stall(&mut self, fleet: &mut Fleet, is_stalled: bool) {
+        self.is_stalled = is_stalled;
+        let readers = self.job.slow.map_or(0, |slow| slow.readers);
+        for place in 0..self.share.of_users(readers) {
+            let user = self.share.user(place);
+            let is_here = *self.subscription(user) == Subscription::InForce;
+            match self.roster.client(user) {
+                Some(client) if is_stalled && is_here => fleet.stall(client),
+                Some(client) if !is_stalled => fleet.unstall(client),
+                _ => {}
             }
-            if Instant::now() > deadline {
-                return Err(format!(
-                    "{} of {all} users are subscribed after {SUBSCRIBE:?}",
-                    self.subscribed
-                ));
-            }
         }
-        Ok(())
-    }
-
-    fn listen(&mut self, fleet: &mut Fleet, time: Duration) -> Result<(), String> {
-        let end = Instant::now() + time;
-        while Instant::now() < end {
-            self.turn(fleet)?;
-        }
-        Ok(())
-    }
-
-    /// Windows in pairs; of each the 99th percentile of those who read.
-    fn windows(&mut self, fleet: &mut Fleet, options: &Options) -> Result<Vec<(f64, f64)>, String> {
-        let (end, mut pairs) = (Instant::now() + options.duration, Vec::new());
-        let mut total = Histogram::new_from(&self.others.latency_ns);
-        while Instant::now() < end {
-            let mut window = |audience: &mut Self, fleet: &mut Fleet| -> Result<f64, String> {
-                audience.listen(fleet, HEAD)?;
-                audience.others.latency_ns.reset();
-                audience.listen(fleet, options.window)?;
-                let latency = &audience.others.latency_ns;
-                total.add(latency).map_err(|error| error.to_string())?;
-                Ok(ms(latency.value_at_quantile(0.99)))
-            };
-            let all_read = window(self, fleet)?;
-            self.slow_clients.iter().for_each(|client| fleet.stall(*client));
-            let some_stall = window(self, fleet)?;
-            self.slow_clients.iter().for_each(|client| fleet.unstall(*client));
-            pairs.push((all_read, some_stall));
-        }
-        self.others.latency_ns = total;
-        Ok(pairs)
-    }
-
-    fn turn(&mut self, fleet: &mut Fleet) -> Result<(), String> {
-        let failed = |error: std::io::Error| format!("io_uring: {error}");
-        if !fleet.turn(self).map_err(failed)? {
-            fleet.wait(NAP).map_err(failed)?;
-        }
-        Ok(())
-    }
-
-    /// Why the result would mislead.
-    fn objections(
-        &self,
-        published: &Published,
-        measured: Counts,
-        options: &Options,
-    ) -> Vec<String> {
-        let mut objections = self.problems.clone();
-        if published.late_max > LATE_MAX {
-            objections.push(format!(
-                "the publisher was {:?} late: this generator is short of processor time, or Redis is",
-                published.late_max
-            ));
-        }
-        if self.others.counts.disordered > 0 {
-            objections.push(format!("{} messages out of order", self.others.counts.disordered));
-        }
-        let conflated = options.conflate_ms.is_none_or(|ms| ms > 0);
-        let missing = self.others.counts.skipped + self.others.unseen(published);
-        if !conflated && missing != self.others.counts.told_lost {
-            let told = self.others.counts.told_lost;
-            objections.push(format!("{missing} messages are missing, {told} were told as lost"));
-        }
-        if measured.received == 0 {
-            objections.push("no message was received".into());
-        }
-        objections
     }
 }
 
-impl Crowd for Audience {
-    fn on_open(&mut self, fleet: &mut Fleet, client: ClientId) {
-        if client.user >= self.first_slow {
-            self.slow_clients.push(client);
-        }
-        if let Some(wish) = self.wishes.get(client.user as usize) {
-            fleet.send_text(client, wish);
+impl Script for Users {
+    fn begin(&mut self, fleet: &mut Fleet, user: u32, now_ns: u64) {
+        self.roster.connect(fleet, user, now_ns);
+    }
+
+    fn end(&mut self, fleet: &mut Fleet, user: u32) {
+        if let Some(client) = self.roster.forget(user) {
+            fleet.unstall(client);
+            fleet.leave(client);
+            self.dismiss(user);
+            let place = self.share.local(user);
+            let (ledger, tally) = self.ledger(user);
+            ledger.left(place, tally);
         }
     }
 
+    fn act(&mut self, fleet: &mut Fleet, now_ns: u64) -> Option<u64> {
+        let window_ns = self.job.slow.filter(|_| !self.is_over)?.window_ns.max(1);
+        let nth = now_ns.saturating_sub(self.origin_ns) / window_ns;
+        if self.is_stalled != (nth % 2 == 1) {
+            self.stall(fleet, nth % 2 == 1);
+        }
+        Some(self.origin_ns + (nth + 1) * window_ns)
+    }
+
+    fn present(&self, _: &Fleet) -> usize {
+        self.subscribed
+    }
+
+    fn stop(&mut self, fleet: &mut Fleet) {
+        self.is_over = true;
+        self.stall(fleet, false);
+    }
+
+    fn published(&mut self, messages: u64) {
+        self.readers.published(messages);
+        self.slow.published(messages);
+    }
+
+    fn under_way(&self) -> u64 {
+        self.readers.behind() + self.slow.behind()
+    }
+
+    fn settled(&mut self) {
+        self.readers.close(&mut self.roster.tally);
+        self.slow.close(&mut self.roster.tally);
+    }
+
+    fn vanishes(&self) -> bool {
+        self.job.vanish.is_some()
+    }
+
+    fn tally(&mut self) -> &mut Tally {
+        self.readers.count_into(&mut self.roster.tally);
+        self.slow.count_into(&mut self.roster.tally);
+        &mut self.roster.tally
+    }
+}
+
+impl Crowd for Users {
+    fn on_open(&mut self, fleet: &mut Fleet, client: ClientId) {
+        if self.roster.client(client.user) != Some(client) {
+            // It has left while it was being opened.
+            return fleet.leave(client);
+        }
+        self.roster.opened(client);
+        let topics = self.topics_of(client.user);
+        let topics: Vec<String> = topics.into_iter().map(topic_name).collect();
+        let mut wish = serde_json::json!({"op": "subscribe", "topics": topics});
+        if let Some(conflate_ms) = self.job.conflate_ms {
+            wish["conflate_ms"] = conflate_ms.into();
+        }
+        *self.subscription(client.user) = Subscription::Asked(clock::now_ns());
+        fleet.send_text(client, &wish.to_string());
+    }
+
     fn on_message(&mut self, _: &mut Fleet, client: ClientId, payload: &[u8]) {
-        let is_slow = client.user >= self.first_slow;
-        let now_ns = self.epoch.elapsed().as_nanos() as u64;
-        let ledger = if is_slow { &mut self.slow } else { &mut self.others };
+        let now_ns = clock::now_ns();
         for item in items(payload) {
-            match item {
-                Item::Update { topic, number, at_ns } => {
-                    ledger.update(client.user, topic, number, at_ns, now_ns);
-                }
-                Item::Subscribed => self.subscribed += 1,
-                Item::Lost(count) => ledger.lost(count),
-                Item::Error(text) => self.problems.push(format!("user {}: {text}", client.user)),
-                Item::Other => {}
-            }
+            self.take(client.user, item, now_ns);
         }
     }
 
     fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
 
     fn on_end(&mut self, _: &mut Fleet, client: ClientId, end: End) {
-        self.problems.push(format!("user {}: {end:?}", client.user));
+        if self.roster.ended(client, &end) {
+            self.dismiss(client.user);
+            let place = self.share.local(client.user);
+            let (ledger, tally) = self.ledger(client.user);
+            ledger.gone(place, clock::now_ns(), tally);
+        }
     }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "users          {}", self.users)?;
-        writeln!(out, "published      {:.0}/s", self.published_per_second)?;
-        writeln!(out, "delivered      {:.0}/s", self.delivered_per_second)?;
-        let (p50, p99, max) = (self.latency_p50_ms, self.latency_p99_ms, self.latency_max_ms);
-        writeln!(out, "latency        p50 {p50:.2} ms, p99 {p99:.2} ms, max {max:.2} ms")?;
-        let (disordered, skipped, told) = (self.disordered, self.skipped, self.told_lost);
-        writeln!(out, "out of order   {disordered}")?;
-        writeln!(out, "not delivered  {skipped}, told as lost {told}")?;
-        if !self.windows_p99_ms.is_empty() {
-            writeln!(
-                out,
-                "slow readers   missed {}, told {}",
-                self.slow_skipped, self.slow_told_lost
-            )?;
-            let (all, some) = medians(&self.windows_p99_ms);
-            writeln!(
-                out,
-                "p99 of others  {all:.2} ms while all read, {some:.2} ms while some do not: ratio {:.3} \
-                 over {} pairs of windows",
-                some / all,
-                self.windows_p99_ms.len()
-            )?;
-        }
-        if let (Some(cores), Some(us)) = (self.server_cores, self.server_us_per_delivery) {
-            writeln!(out, "server         {cores:.2} cores, {us:.2} us a delivery")?;
-        }
-        if let Some((resident, dirty)) = self.server_memory {
-            let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-            writeln!(
-                out,
-                "server memory  {:.1} MiB, {:.1} MiB of it its own",
-                mib(resident),
-                mib(dirty)
-            )?;
-        }
-        self.invalid.iter().try_for_each(|why| writeln!(out, "INVALID        {why}"))
-    }
-}
-
-fn medians(pairs: &[(f64, f64)]) -> (f64, f64) {
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
-    let (all, some) = pairs.iter().copied().unzip();
-    (median(all), median(some))
 }

@@ -1,7 +1,7 @@
 //! The server during a run: its processor time and memory slice by slice, and what each plateau
 //! has cost.
 //!
-//! A server that ends meanwhile ends the watch and not the run: the report says so.
+//! A server that ends meanwhile ends the watch and not the run; the result is invalid.
 
 use std::{
     thread::{self, JoinHandle},
@@ -42,7 +42,8 @@ pub struct Watch {
     baseline: Point,
     /// Processor time at the end of the last slice that was read; nothing before the origin.
     before: Option<Duration>,
-    is_over: bool,
+    /// Why it was ended early.
+    gone: Option<String>,
 }
 
 /// One plateau.
@@ -78,20 +79,19 @@ impl Watch {
             };
         let measured = measured_slices(stages, slice.as_secs_f64());
         let plateaus = stages.flats().into_iter().zip(measured).map(plateau).collect();
-        Ok(Self { probe, pids, plateaus, baseline, before: None, is_over: false })
+        Ok(Self { probe, pids, plateaus, baseline, before: None, gone: None })
     }
 
     /// At the end of the slice `ended`, or at the origin; `open`: connections, as far as known.
     pub fn look(&mut self, ended: Option<usize>, open: u64) -> Option<Used> {
-        if self.is_over {
+        if self.gone.is_some() {
             return None;
         }
         let read = self.probe.cpu().and_then(|cpu| Ok((cpu, self.probe.resident_bytes()?)));
         let (cpu, resident_bytes) = match read {
             Ok(read) => read,
             Err(error) => {
-                self.probe.tell(format!("{error}: the server was not watched to the end"));
-                self.is_over = true;
+                self.gone = Some(format!("--server-pid: {error}, before the end of the run"));
                 return None;
             }
         };
@@ -109,6 +109,11 @@ impl Watch {
             }
         }
         Some(Used { slice, cpu: used, resident_bytes })
+    }
+
+    /// The server that ended meanwhile.
+    pub fn gone(&self) -> Option<String> {
+        self.gone.clone()
     }
 
     fn begin_calls(&mut self, next: usize) {

@@ -1,5 +1,6 @@
 //! What the integration tests share. Each test file uses a part of it.
 
+pub mod bench;
 pub mod client;
 pub mod crowd;
 pub mod gateway;

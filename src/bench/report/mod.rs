@@ -5,6 +5,7 @@
 //! | [`host`] | the machine and the limits that a run was made under |
 //! | [`plateau`] ▢ | what is measured: the times in which the number of users did not change |
 //! | [`validity`] ▢ | why a result would mislead |
+//! | [`windows`] ▢ | what slow readers cost the others |
 //! | `text` ▢ | the report for people |
 //! | [`page`] ▢ | the report as an HTML page with plots |
 //! | [`compare`] ▢ | two reports against each other |
@@ -17,6 +18,7 @@ pub mod page;
 pub mod plateau;
 mod text;
 pub mod validity;
+pub mod windows;
 
 use std::collections::BTreeMap;
 
@@ -94,6 +96,9 @@ pub struct Totals {
     pub received: u64,
     /// Of those that should have come: their connection had gone.
     pub lost: u64,
+    /// Of those that should have come: the server said that they are lost.
+    #[serde(default)]
+    pub told: u64,
     /// Twice, out of order, or with other bytes.
     pub wrong: u64,
     /// Pings answered.

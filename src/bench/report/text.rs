@@ -32,6 +32,9 @@ impl Display for Report {
                 totals.sent, totals.received, totals.expected, totals.lost, totals.wrong
             )?;
         }
+        if totals.told > 0 {
+            writeln!(out, "told as lost   {} by the server", totals.told)?;
+        }
         if totals.pings > 0 {
             writeln!(out, "pings          {} answered", totals.pings)?;
         }

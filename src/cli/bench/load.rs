@@ -11,7 +11,7 @@ use clap::{Args, value_parser};
 use indicatif::{ProgressBar, ProgressStyle};
 use signal_hook::{consts::SIGINT, flag};
 
-use super::{feed::rate, saved};
+use super::saved;
 use crate::bench::{
     order::Job,
     process::Process,
@@ -28,12 +28,13 @@ const INTERRUPTED: i32 = 130;
 /// Who comes when, from where, to which server, and where the report goes.
 #[derive(Args, Clone, Debug)]
 pub(super) struct LoadArgs {
-    /// Route of the server, ws://HOST:PORT/PATH
-    #[arg(long, default_value = "ws://127.0.0.1:8080/echo")]
-    server: Target,
-    /// Users, each with one connection
-    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=10_000_000))]
-    users: u32,
+    /// Route of the server, ws://HOST:PORT/PATH [default: the profile's one of a gateway at
+    /// 127.0.0.1:8080, /echo or /ws/topics]
+    #[arg(long)]
+    server: Option<Target>,
+    /// Users, each with one connection [default: 1000]
+    #[arg(long, value_parser = value_parser!(u32).range(1..=10_000_000))]
+    users: Option<u32>,
     /// Seconds in which the users come
     #[arg(long, default_value_t = 5.0, value_parser = rate)]
     ramp_seconds: f64,
@@ -47,7 +48,7 @@ pub(super) struct LoadArgs {
     /// measured are those whose number does not change
     #[arg(long, conflicts_with_all = ["users", "ramp_seconds", "seconds", "doublings"])]
     stages: Option<Stages>,
-    /// Divides all times of the stages
+    /// Divides all times of the stages, and those of the users
     #[arg(long, default_value_t = 1.0, value_parser = rate)]
     time_scale: f64,
     /// Addresses to connect from, 127.0.0.0/24 or a list [default: the kernel's choice]
@@ -73,7 +74,26 @@ pub(super) struct LoadArgs {
     html: Option<PathBuf>,
 }
 
+/// Where a gateway is that was started without a word.
+const SERVER: &str = "ws://127.0.0.1:8080";
+/// How many users there are where nothing is said.
+const USERS: u32 = 1_000;
+
 impl LoadArgs {
+    /// The same, in these stages where neither stages nor users were given.
+    pub(super) fn or_stages(&self, stages: &str) -> Result<Self, Error> {
+        let mut load = self.clone();
+        if load.stages.is_none() && load.users.is_none() {
+            load.stages = Some(stages.parse().map_err(Error::Failed)?);
+        }
+        Ok(load)
+    }
+
+    /// A time of the users, in nanoseconds, as long as it is in this run.
+    pub(super) fn scaled_ns(&self, ms: u64) -> u64 {
+        (ms as f64 * 1e6 / self.time_scale) as u64
+    }
+
     /// Runs the load and prints its report.
     pub(super) fn run(&self, profile: &str, job: Job) -> Result<(), Error> {
         self.run_holding(profile, job, Duration::ZERO)
@@ -122,7 +142,12 @@ impl LoadArgs {
         let seconds = Duration::from_secs_f64;
         let stages = self.stages.clone().unwrap_or_else(|| {
             let hold = seconds(self.seconds).max(hold_least.mul_f64(self.time_scale));
-            Stages::doubling(self.users, seconds(self.ramp_seconds), hold, self.doublings)
+            Stages::doubling(
+                self.users.unwrap_or(USERS),
+                seconds(self.ramp_seconds),
+                hold,
+                self.doublings,
+            )
         });
         stages.compressed(self.time_scale)
     }
@@ -144,7 +169,7 @@ impl LoadArgs {
                     .to_owned(),
             ));
         }
-        Ok((self.users, self.scaled(self.ramp_seconds), self.scaled(self.seconds)))
+        Ok((self.users.unwrap_or(USERS), self.scaled(self.ramp_seconds), self.scaled(self.seconds)))
     }
 
     /// What is to be run.
@@ -157,6 +182,10 @@ impl LoadArgs {
         job: Job,
         hold_least: Duration,
     ) -> Result<Plan, Error> {
+        let target = match &self.server {
+            Some(server) => server.clone(),
+            None => format!("{SERVER}{}", job.path()).parse().map_err(Error::Failed)?,
+        };
         for core in &self.cores {
             let allowed = super::super::process::cores_allowed();
             if !allowed.contains(core) {
@@ -168,7 +197,7 @@ impl LoadArgs {
         Ok(Plan {
             profile: profile.to_owned(),
             job,
-            target: self.server.clone(),
+            target,
             sources: self.source.clone().unwrap_or_default(),
             stages: self.stages(hold_least),
             processes: self.processes,
@@ -187,6 +216,12 @@ impl LoadArgs {
         }
         self.html.as_deref().map_or(Ok(()), |path| saved::write("--html", path, &page(report)))
     }
+}
+
+/// A positive number that is not out of all reason.
+pub(super) fn rate(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|number| (0.001..=10_000.0).contains(number));
+    number.ok_or_else(|| "it is not from 0.001 to 10000".to_owned())
 }
 
 /// Set by Ctrl-C; the second one ends this process at once.

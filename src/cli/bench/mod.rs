@@ -5,24 +5,21 @@ mod load;
 mod profiles;
 mod saved;
 
-use std::io;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
-};
-use std::thread;
+use std::{io, sync::Arc, thread};
 
 use clap::{Args, Subcommand, value_parser};
 use serde::de::DeserializeOwned;
 
 use super::Error;
 use crate::bench::{
-    echo, generator, idle,
+    echo,
+    generator::{self, Ear},
+    idle,
     order::{Job, Order, Said},
     worker::{self, Duty},
 };
-use feed::{SpikeArgs, TopicsArgs, rate};
-use load::LoadArgs;
+use feed::{SlowReadersArgs, SpikeArgs, TopicsArgs};
+use load::{LoadArgs, rate};
 use profiles::{CapacityArgs, StormArgs, TasksArgs, ZombiesArgs};
 use saved::{CompareArgs, HtmlArgs};
 
@@ -53,6 +50,8 @@ enum Profile {
     Tasks(TasksArgs),
     /// Users subscribed to a few of many topics, each of which ticks
     Topics(TopicsArgs),
+    /// Users subscribed to topics, some of whom do not read in every second window
+    SlowReaders(SlowReadersArgs),
     /// Users who get a session, connect, stay a while, leave and come again, in stages
     Spike(SpikeArgs),
     /// Compare two saved reports, figure by figure
@@ -94,6 +93,7 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
         Profile::Capacity(args) => args.run(),
         Profile::Tasks(args) => args.run(),
         Profile::Topics(args) => args.run(),
+        Profile::SlowReaders(args) => args.run(),
         Profile::Spike(args) => args.run(),
         Profile::Compare(args) => args.run(),
         Profile::Html(args) => args.run(),
@@ -105,11 +105,11 @@ pub fn run(args: &BenchArgs) -> Result<(), Error> {
 /// # Errors
 /// There is no such order, or nobody hears the answer.
 pub fn generate() -> Result<(), Error> {
-    let (order, stop): (Order, _) = told()?;
+    let (order, ear): (Order, _) = told()?;
     crate::host::raise_descriptors();
     let mut out = io::stdout().lock();
     let pinned = order.core.map_or(Ok(()), load::pin_to);
-    let done = pinned.and_then(|()| generator::run(&order, &stop, &mut out));
+    let done = pinned.and_then(|()| generator::run(&order, &ear, &mut out));
     done.or_else(|why| generator::say(&mut out, &Said::Failed(why))).map_err(Error::Failed)
 }
 
@@ -118,25 +118,26 @@ pub fn generate() -> Result<(), Error> {
 /// # Errors
 /// There is no such order, or whatever ends the worker early.
 pub fn work() -> Result<(), Error> {
-    let (duty, stop): (Duty, _) = told()?;
-    worker::work(duty, stop).map_err(Error::Failed)
+    let (duty, ear): (Duty, _) = told()?;
+    worker::work(duty, ear.ending()).map_err(Error::Failed)
 }
 
 /// What the first line of standard input says, and what is set when that ends.
-fn told<T: DeserializeOwned>() -> Result<(T, Arc<AtomicBool>), Error> {
+fn told<T: DeserializeOwned>() -> Result<(T, Arc<Ear>), Error> {
     let mut line = String::new();
     io::stdin().read_line(&mut line).map_err(|error| Error::Failed(error.to_string()))?;
     let told = serde_json::from_str(&line).map_err(|error| {
         Error::Usage(format!("standard input has no order of `ringgate bench`: {error}"))
     })?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let stopped = stop.clone();
+    let ear = Arc::new(Ear::default());
+    let heard = ear.clone();
     let watch = move || {
-        // Whatever is said or goes wrong: nobody has anything more for this process.
-        let _ = io::copy(&mut io::stdin(), &mut io::sink());
-        stopped.store(true, Relaxed);
+        let words = io::stdin().lines().map_while(Result::ok);
+        words.filter_map(|line| serde_json::from_str(&line).ok()).for_each(|word| heard.hear(word));
+        // At the end or where something goes wrong: nobody has anything more for this process.
+        heard.end();
     };
     let watching = thread::Builder::new().name("watch".into()).spawn(watch);
     watching.map_err(|error| Error::Failed(format!("a thread: {error}")))?;
-    Ok((told, stop))
+    Ok((told, ear))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, value_parser};
 
-use super::{feed::rate, load::LoadArgs};
+use super::load::{LoadArgs, rate};
 use crate::bench::{
     backoff::Backoff,
     capacity::{self, Options, Raise},
