@@ -77,8 +77,7 @@ impl Beside {
 
     /// How much longer than its load the run may take, in nanoseconds.
     pub fn grace_ns(plan: &Plan) -> u64 {
-        let vanish_ns = plan.job.vanish().map_or(0, |_| VANISH_NS);
-        vanish_ns
+        plan.job.vanish().map_or(0, |_| VANISH_NS)
     }
 
     /// A generator has told the rest: its users have gone.
