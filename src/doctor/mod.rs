@@ -155,7 +155,9 @@ pub(crate) fn bytes(count: u64) -> String {
     const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let unit = UNITS.into_iter().find(|(_, shift)| count >= 10 << shift);
     match unit {
-        Some((unit, shift)) => format!("{} {unit}", (count + (1 << (shift - 1))) >> shift),
+        Some((unit, shift)) => {
+            format!("{} {unit}", count.saturating_add(1 << (shift - 1)) >> shift)
+        }
         None => format!("{count} B"),
     }
 }

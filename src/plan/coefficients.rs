@@ -47,8 +47,10 @@ pub struct Memory {
     pub subscription_bytes: f64,
     /// A connection that has any subscription, once. 0 likewise.
     pub subscriber_bytes: f64,
-    /// One topic, on the first shard. 0 likewise.
+    /// One topic, once. 0 likewise.
     pub topic_bytes: f64,
+    /// One topic, on each shard that wants it (docs/topics.md). 0 likewise.
+    pub topic_on_shard_bytes: f64,
 }
 
 /// Bytes of one connection, by what takes them.
@@ -213,6 +215,7 @@ impl Default for Memory {
             subscription_bytes: 2.0 * 44.0,
             subscriber_bytes: 200.0,
             topic_bytes: 500.0,
+            topic_on_shard_bytes: 100.0,
         }
     }
 }

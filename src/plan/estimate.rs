@@ -121,7 +121,7 @@ fn memory(traffic: &Traffic, memory: &Memory, flows: &Flows) -> MemoryUse {
     let sessions_bytes = traffic.sessions() * memory.session_bytes
         + traffic.subscriptions() * memory.subscription_bytes
         + subscribers * memory.subscriber_bytes
-        + traffic.live_topics() * (memory.topic_bytes + TOPIC_ON_SHARD_BYTES * shards);
+        + traffic.live_topics() * (memory.topic_bytes + memory.topic_on_shard_bytes * shards);
     MemoryUse {
         fixed_bytes: memory.process_bytes + memory.shard_bytes * shards,
         connections_bytes: one.user_bytes * connections,
@@ -136,9 +136,6 @@ fn memory(traffic: &Traffic, memory: &Memory, flows: &Flows) -> MemoryUse {
         buffer_bytes: buffer_bytes(traffic, memory, flows),
     }
 }
-
-/// A topic on each further shard that wants it (docs/topics.md).
-const TOPIC_ON_SHARD_BYTES: f64 = 100.0;
 
 fn buffer_bytes(traffic: &Traffic, memory: &Memory, flows: &Flows) -> f64 {
     let (all, active) = (traffic.connections as f64, traffic.active());

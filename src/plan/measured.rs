@@ -186,6 +186,7 @@ impl Coefficients {
                 self.memory.subscription_bytes = 0.0;
                 self.memory.subscriber_bytes = 0.0;
                 self.memory.topic_bytes = 0.0;
+                self.memory.topic_on_shard_bytes = 0.0;
             }
             _ => {}
         }
