@@ -13,7 +13,7 @@ usage() {
   cat <<'TEXT'
 usage: scripts/bench-many.sh [--connections N] [--hold SECONDS] [--json FILE] [--html FILE]
   --connections  how many (100000); a quarter and a half of them are measured on the way
-  --hold         seconds for which all are held and measured (75)
+  --hold         seconds for which all are measured, pings and all (65)
   --json         keep the report there
   --html         keep the page with its plots there
 The gateways run on core 0, the load on core 1. Needs root for /proc/slabinfo.
@@ -21,7 +21,7 @@ TEXT
 }
 
 CONNECTIONS=100000
-HOLD=75
+HOLD=65
 OUTPUT=()
 while (($#)); do
   case $1 in
@@ -66,12 +66,15 @@ for ((nth = 0; nth < GATEWAYS; nth++)); do
 done
 
 quarter=$((CONNECTIONS / 4)) half=$((CONNECTIONS / 2))
-# A thousand a second and core is well below what either side can do.
 ramp=$((quarter / 2500 + 1))
+# First a thousand, for the server's rings to be asked what one connection has. A connection is not
+# pinged before 30 s: so long it costs less than it will.
+HEAD=35
 machine_line
 echo "$CONNECTIONS idle connections: $GATEWAYS gateways on one port, $LOADS processes of the load," \
   "$DESCRIPTORS descriptors a process."
 "$PROJECT/target/release/ringgate" bench idle --server "ws://127.0.0.1:$PORT/echo" \
-  --stages "${ramp}s:$quarter,15s:$quarter,${ramp}s:$half,15s:$half,$((2 * ramp))s:$CONNECTIONS,${HOLD}s:$CONNECTIONS" \
+  --stages "1s:1000,5s:1000,${ramp}s:$quarter,$((HEAD + 15))s:$quarter,${ramp}s:$half,$((HEAD + 15))s:$half,$((2 * ramp))s:$CONNECTIONS,$((HEAD + HOLD))s:$CONNECTIONS" \
+  --head-seconds "$HEAD" \
   --processes "$LOADS" --cores 1 --source 127.0.0.0/24 \
   --server-pid "$(IFS=,; echo "${PIDS[*]}")" "${OUTPUT[@]}"

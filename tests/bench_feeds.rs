@@ -109,7 +109,9 @@ fn a_gateway_that_dies_is_in_the_report() {
     assert!(report.failures.keys().any(|why| why.starts_with("lost")), "{:?}", report.failures);
     assert_eq!((totals.received + totals.lost, totals.told), (totals.expected, 0));
     assert_eq!(report.plateaus[0].open_least, 0);
-    assert!(objections(&report).iter().any(|why| why.contains("was not there")));
+    assert!(
+        objections(&report).iter().any(|why| why.contains("--server-pid: there is no process"))
+    );
 }
 
 #[test]

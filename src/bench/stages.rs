@@ -15,6 +15,9 @@ struct Stage {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stages {
     stages: Vec<Stage>,
+    /// Of each time of constant users, what is not measured; `None`: a second, or a fifth of a
+    /// short one.
+    head: Option<Duration>,
 }
 
 /// A time in which the number of users does not change.
@@ -24,10 +27,16 @@ pub struct Flat {
     pub from: Duration,
     /// From the beginning.
     pub to: Duration,
+    /// At its beginning, what is not measured: whatever the change before it has left.
+    pub head: Duration,
     /// How many there are.
     pub users: u32,
 }
 
+/// See [`Flat::head`].
+const HEAD: Duration = Duration::from_secs(1);
+/// The same, of a short one.
+const HEAD_SHARE: f64 = 0.2;
 /// Most users of one generator.
 const USERS_MAX: u32 = 10_000_000;
 /// Most stages of one run.
@@ -71,7 +80,7 @@ impl Stages {
     pub fn doubling(users: u32, ramp: Duration, hold: Duration, doublings: u32) -> Self {
         let steps = (0..=doublings).map(|step| users.saturating_mul(1 << step.min(31)));
         let pair = |users| [Stage { length: ramp, users }, Stage { length: hold, users }];
-        Self { stages: steps.flat_map(pair).collect() }
+        Self { stages: steps.flat_map(pair).collect(), head: None }
     }
 
     /// When the number of users does not change, and there are any.
@@ -80,18 +89,26 @@ impl Stages {
         for &Stage { length, users } in &self.stages {
             let to = from + length;
             if users == before && users > 0 {
-                flats.push(Flat { from, to, users });
+                let head = self.head.unwrap_or_else(|| HEAD.min(length.mul_f64(HEAD_SHARE)));
+                flats.push(Flat { from, to, head, users });
             }
             (from, before) = (to, users);
         }
         flats
     }
 
+    /// The same, with so much at the beginning of each time of constant users not measured.
+    #[must_use]
+    pub fn with_head(self, head: Option<Duration>) -> Self {
+        Self { head, ..self }
+    }
+
     /// The same in a `scale`th of the time.
     #[must_use]
     pub fn compressed(&self, scale: f64) -> Self {
         let shorter = |stage: &Stage| Stage { length: stage.length.div_f64(scale), ..*stage };
-        Self { stages: self.stages.iter().map(shorter).collect() }
+        let head = self.head.map(|head| head.div_f64(scale));
+        Self { stages: self.stages.iter().map(shorter).collect(), head }
     }
 }
 
@@ -107,7 +124,7 @@ impl FromStr for Stages {
             return Err(format!("more than {STAGES_MAX} stages"));
         }
         let stages: Result<Vec<Stage>, String> = text.split(',').map(stage).collect();
-        let stages = Self { stages: stages? };
+        let stages = Self { stages: stages?, head: None };
         if stages.peak() == 0 {
             return Err("no stage has a user".into());
         }
@@ -171,12 +188,16 @@ mod tests {
         let flats = |text: &str| text.parse::<Stages>().unwrap().flats();
         let flat = |from, to, users| {
             let [from, to] = [from, to].map(Duration::from_secs);
-            Flat { from, to, users }
+            Flat { from, to, head: Duration::from_secs(1), users }
         };
         let spike = "3m:1000,1m:1000,30s:1500,1m:1500,10s:0,5s:0";
         assert_eq!(flats(spike), [flat(180, 240, 1000), flat(270, 330, 1500)]);
         assert_eq!(flats("spike")[..], flats(spike)[..]);
         assert_eq!(flats("10s:5"), []);
+        assert_eq!(flats("1s:5,1s:5")[0].head, Duration::from_millis(200));
+        let late: Stages = "1s:5,60s:5".parse().unwrap();
+        let late = late.with_head(Some(Duration::from_secs(35))).compressed(5.0);
+        assert_eq!(late.flats()[0].head, Duration::from_secs(7));
         let [ramp, hold] = [2, 5].map(Duration::from_secs);
         let doubling = Stages::doubling(100, ramp, hold, 2);
         assert_eq!(doubling.flats(), [flat(2, 7, 100), flat(9, 14, 200), flat(16, 21, 400)]);

@@ -16,7 +16,7 @@ use super::{
     },
     process::Process,
     report::plateau::{Sum, measured_slices},
-    stages::Stages,
+    stages::{Flat, Stages},
 };
 
 /// Of the head of a plateau, how much system calls are counted in: behind it is what is measured,
@@ -40,6 +40,8 @@ pub struct Watch {
     pids: Vec<u32>,
     plateaus: Vec<Watched>,
     baseline: Point,
+    flats: Vec<Flat>,
+    slice: Duration,
     /// Processor time at the end of the last slice that was read; nothing before the origin.
     before: Option<Duration>,
     /// Why it was ended early.
@@ -70,16 +72,15 @@ impl Watch {
         // The load is in the same kernel as what it can read of.
         let mut probe = Probe::new(&pids, Ends::FLEET).map_err(no_process)?;
         let baseline = probe.baseline();
-        let plateau =
-            |(flat, (_, slices)): (super::stages::Flat, (u64, std::ops::Range<usize>))| {
-                let head = (flat.from.as_secs_f64() / slice.as_secs_f64()).ceil() as usize;
-                let head_time =
-                    slice * u32::try_from(slices.start.saturating_sub(head)).unwrap_or(0);
-                Watched { slices, head, head_time, cpu: Duration::ZERO, point: None, calls: None }
-            };
+        let plateau = |(flat, (_, slices)): (&Flat, (u64, std::ops::Range<usize>))| {
+            let head = (flat.from.as_secs_f64() / slice.as_secs_f64()).ceil() as usize;
+            let head_time = slice * u32::try_from(slices.start.saturating_sub(head)).unwrap_or(0);
+            Watched { slices, head, head_time, cpu: Duration::ZERO, point: None, calls: None }
+        };
         let measured = measured_slices(stages, slice.as_secs_f64());
-        let plateaus = stages.flats().into_iter().zip(measured).map(plateau).collect();
-        Ok(Self { probe, pids, plateaus, baseline, before: None, gone: None })
+        let flats = stages.flats();
+        let plateaus = flats.iter().zip(measured).map(plateau).collect();
+        Ok(Self { probe, pids, plateaus, baseline, flats, slice, before: None, gone: None })
     }
 
     /// At the end of the slice `ended`, or at the origin; `open`: connections, as far as known.
@@ -99,6 +100,7 @@ impl Watch {
         let next = ended.map_or(0, |slice| slice + 1);
         self.begin_calls(next);
         let (slice, used) = (ended?, cpu.saturating_sub(before?));
+        self.ask(slice, open);
         for plateau in &mut self.plateaus {
             if plateau.slices.contains(&slice) {
                 plateau.cpu += used;
@@ -109,6 +111,16 @@ impl Watch {
             }
         }
         Some(Used { slice, cpu: used, resident_bytes })
+    }
+
+    /// What one connection has in the server's rings, as soon as their number stands still.
+    fn ask(&mut self, slice: usize, open: u64) {
+        let end = self.slice * u32::try_from(slice + 1).unwrap_or(u32::MAX);
+        let still =
+            |flat: &&Flat| (flat.from..flat.to).contains(&end) && u64::from(flat.users) == open;
+        if self.flats.iter().any(|flat| still(&flat)) {
+            self.probe.ask(open);
+        }
     }
 
     /// The server that ended meanwhile.

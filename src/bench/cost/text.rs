@@ -21,7 +21,7 @@ const COLUMNS: [Column; 9] = [
 
 impl fmt::Display for Cost {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.points.is_empty() {
+        if self.points.iter().any(|point| point.connections > 0) {
             memory(out, &self.points)?;
             processor(out, &self.points)?;
         }

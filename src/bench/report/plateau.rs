@@ -7,11 +7,6 @@ use super::super::{
     tally::{Tally, Times},
 };
 
-/// Of a plateau, what is not measured: whatever the change before it has left.
-const HEAD_S: f64 = 1.0;
-/// The same, of a short one.
-const HEAD_SHARE: f64 = 0.2;
-
 /// One slice of time, of all generators together.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub struct Sum {
@@ -73,7 +68,7 @@ pub struct Plateau {
 pub fn measured_slices(stages: &Stages, slice_s: f64) -> Vec<(u64, std::ops::Range<usize>)> {
     let slices = |flat: super::super::stages::Flat| {
         let (from_s, to_s) = (flat.from.as_secs_f64(), flat.to.as_secs_f64());
-        let head_s = HEAD_S.min((to_s - from_s) * HEAD_SHARE);
+        let head_s = flat.head.as_secs_f64();
         // A little less than a slice is a slice: the lengths are no exact fractions.
         let first = ((from_s + head_s) / slice_s - 1e-6).ceil() as usize;
         let end = (to_s / slice_s + 1e-6).floor() as usize;

@@ -48,6 +48,10 @@ pub(super) struct LoadArgs {
     /// measured are those whose number does not change
     #[arg(long, conflicts_with_all = ["users", "ramp_seconds", "seconds", "doublings"])]
     stages: Option<Stages>,
+    /// Seconds at the beginning of each time of constant users that are not measured [default: 1,
+    /// or a fifth of a short one]
+    #[arg(long, value_parser = rate)]
+    head_seconds: Option<f64>,
     /// Divides all times of the stages, and those of the users
     #[arg(long, default_value_t = 1.0, value_parser = rate)]
     time_scale: f64,
@@ -149,7 +153,7 @@ impl LoadArgs {
                 self.doublings,
             )
         });
-        stages.compressed(self.time_scale)
+        stages.with_head(self.head_seconds.map(seconds)).compressed(self.time_scale)
     }
 
     /// So many seconds of the stages, compressed like them.
