@@ -5,13 +5,11 @@
 # The floor sends back what it gets. wrk speaks HTTP, so its request is an HTTP response: what comes
 # back is one, and wrk counts it.
 #
-# The floor is as fast as a tool: left alone it would be the tools that are compared. So it has a
-# share of its core, given out anew every 3 ms, and is what bounds both.
+# The floor is as fast as a tool: left alone it would be the tools that are compared. Valgrind without
+# a tool makes its code slower and changes nothing else, so that the server bounds both.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
-# shellcheck source=scripts/cgroup.sh
-source "$(dirname "$0")/cgroup.sh"
 
 usage() {
   cat <<'TEXT'
@@ -19,7 +17,7 @@ usage: scripts/bench-agree.sh [--rounds N] [--seconds N] [--connections "10 100"
   --rounds       runs of each tool at each number of connections (5)
   --seconds      length of a run (5)
   --connections  numbers of connections ("10 100")
-The floor has 55 % of core 0, the tools core 1. Needs root, for cgroups. Wanted: throughput, p50 and p99 of the load generator
+The floor runs on core 0, the tools on core 1. Wanted: throughput, p50 and p99 of the load generator
 within 10 % of wrk's, as medians of the rounds.
 TEXT
 }
@@ -43,6 +41,7 @@ while (($#)); do
   esac
 done
 command -v wrk >/dev/null || fail "no wrk: apt-get install wrk"
+command -v valgrind >/dev/null || fail "no valgrind: apt-get install valgrind"
 
 # The first message is only checked by wrk, as a request, and never sent.
 cat >"$SCRATCH/echo.lua" <<'LUA'
@@ -60,7 +59,6 @@ done = function(summary, latency)
 end
 LUA
 MESSAGE_BYTES=63
-SHARE_PERCENT=55
 
 # by_wrk CONNECTIONS: "messages/s p50 p99 errors".
 by_wrk() {
@@ -87,13 +85,12 @@ PYTHON
 
 build_servers floor
 machine_line
-echo "Echo of $MESSAGE_BYTES bytes by the bare floor on $SHARE_PERCENT % of a core, closed loop; medians of $ROUNDS runs of $SECONDS_EACH s."
+echo "Echo of $MESSAGE_BYTES bytes by the bare floor, closed loop; medians of $ROUNDS runs of $SECONDS_EACH s."
 printf '%-12s %-6s %12s %9s %9s\n' connections tool messages/s 'p50 ms' 'p99 ms'
 : >"$SCRATCH/verdicts"
 for connections in $CONNECTIONS; do
-  make_group floor "$SHARE_PERCENT" 3000
+  SERVER_WRAPPER=(valgrind -q --tool=none)
   start_server floor 0 "$connections"
-  echo "$SERVER_PID" >"$GROUP/cgroup.procs"
   : >"$SCRATCH/runs"
   for ((round = 0; round < ROUNDS; round++)); do
     # Alternating order, so that a drift of the machine meets both alike.
@@ -102,7 +99,6 @@ for connections in $CONNECTIONS; do
     for tool in $order; do echo "$tool $("by_$tool" "$connections")" >>"$SCRATCH/runs"; done
   done
   stop "$SERVER_PID"
-  remove_groups
   python3 - "$SCRATCH/runs" "$connections" "$SCRATCH/verdicts" <<'PYTHON'
 import statistics, sys
 runs = {"wrk": [], "bench": []}

@@ -2,9 +2,8 @@
 # Very many idle connections on one machine: what each costs in memory, by component, and in
 # processor time, with all of them held and their pings answered.
 #
-# A limit of descriptors holds for a process. Where it is below the number of connections, several
-# gateways share one port (SO_REUSEPORT, as the shards of one do) and several processes of the load
-# share the users.
+# A limit of descriptors holds for a process. Where it is below the number of connections, there are
+# several gateways, each on a port of its own, and several processes of the load.
 set -euo pipefail
 # shellcheck source=scripts/common.sh
 source "$(dirname "$0")/common.sh"
@@ -45,19 +44,19 @@ at_least --hold "$HOLD" 2
 ulimit -n "$(ulimit -Hn)"
 DESCRIPTORS=$(ulimit -n)
 if [[ $DESCRIPTORS == unlimited ]]; then DESCRIPTORS=1048576; fi
-# The kernel spreads connections by a hash: a process may get some more than its share.
-EACH=$(((DESCRIPTORS - 500) * 9 / 10))
-GATEWAYS=$(((CONNECTIONS + EACH - 1) / EACH))
-LOADS=$(((CONNECTIONS + DESCRIPTORS - 501) / (DESCRIPTORS - 500)))
+# Of both as many as are needed, with some descriptors of each for other things.
+PROCESSES=$(((CONNECTIONS + DESCRIPTORS - 501) / (DESCRIPTORS - 500)))
 
 build_servers gateway
-free_port && PORT=$FREE_PORT
+HOSTS=()
 PIDS=()
 # Huge pages move a process's memory by 2 MiB at a time, which is no property of a connection.
 WITHOUT_HUGE_PAGES=(python3 -c 'import ctypes, os, sys
 if ctypes.CDLL(None).prctl(41, 1, 0, 0, 0) != 0: sys.exit("PR_SET_THP_DISABLE failed")
 os.execv(sys.argv[1], sys.argv[1:])')
-for ((nth = 0; nth < GATEWAYS; nth++)); do
+for ((nth = 0; nth < PROCESSES; nth++)); do
+  free_port && PORT=$FREE_PORT
+  HOSTS+=("127.0.0.1:$PORT")
   start "gateway-$nth" "${WITHOUT_HUGE_PAGES[@]}" "$PROJECT/target/release/ringgate" serve \
     --listen "127.0.0.1:$PORT" --admin off --cores 0 --echo /echo --log-level warn \
     --connections "$((DESCRIPTORS - 200))"
@@ -71,10 +70,10 @@ ramp=$((quarter / 2500 + 1))
 # pinged before 30 s: so long it costs less than it will.
 HEAD=35
 machine_line
-echo "$CONNECTIONS idle connections: $GATEWAYS gateways on one port, $LOADS processes of the load," \
+echo "$CONNECTIONS idle connections: $PROCESSES gateways, as many processes of the load," \
   "$DESCRIPTORS descriptors a process."
-"$PROJECT/target/release/ringgate" bench idle --server "ws://127.0.0.1:$PORT/echo" \
+"$PROJECT/target/release/ringgate" bench idle --server "ws://$(IFS=,; echo "${HOSTS[*]}")/echo" \
   --stages "1s:1000,5s:1000,${ramp}s:$quarter,$((HEAD + 15))s:$quarter,${ramp}s:$half,$((HEAD + 15))s:$half,$((2 * ramp))s:$CONNECTIONS,$((HEAD + HOLD))s:$CONNECTIONS" \
   --head-seconds "$HEAD" \
-  --processes "$LOADS" --cores 1 --source 127.0.0.0/24 \
+  --processes "$PROCESSES" --cores 1 --source 127.0.0.0/24 \
   --server-pid "$(IFS=,; echo "${PIDS[*]}")" "${OUTPUT[@]}"

@@ -112,12 +112,12 @@ impl Fleet {
     /// # Errors
     /// Out of descriptors or ports.
     pub fn connect(&mut self, target: &Target, user: u32) -> io::Result<ClientId> {
-        let (path, host) = (&target.path, &target.host);
+        let (path, (host, address)) = (&target.path, target.nth(self.dialled));
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         );
-        self.dial(target.address, State::Upgrading, user, request.into_bytes())
+        self.dial(address, State::Upgrading, user, request.into_bytes())
     }
 
     /// Begins a TCP connection of `user` that carries bytes and no frames; `on_open` follows at
@@ -126,7 +126,8 @@ impl Fleet {
     /// # Errors
     /// Out of descriptors or ports.
     pub fn connect_raw(&mut self, target: &Target, user: u32) -> io::Result<ClientId> {
-        let client = self.dial(target.address, State::Raw, user, Vec::new())?;
+        let (_, address) = target.nth(self.dialled);
+        let client = self.dial(address, State::Raw, user, Vec::new())?;
         self.open += 1;
         self.begun.push(client);
         Ok(client)
@@ -144,12 +145,12 @@ impl Fleet {
         body: &str,
         user: u32,
     ) -> io::Result<ClientId> {
-        let (host, length) = (&target.host, body.len());
+        let ((host, address), length) = (target.nth(self.dialled), body.len());
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n\r\n{body}"
         );
-        self.dial(target.address, State::Asking, user, request.into_bytes())
+        self.dial(address, State::Asking, user, request.into_bytes())
     }
 
     fn dial(

@@ -39,7 +39,8 @@ pub fn limits(plan: &Plan) -> Result<(), String> {
         ));
     }
     let addresses = plan.sources.len().max(1) as u64;
-    let ports = ports();
+    // Towards each address of the server a port may be taken once more.
+    let ports = ports() * plan.target.addresses() as u64;
     let wanted = users.saturating_mul(plan.job.ports_per_user());
     if wanted > addresses * ports {
         let enough = wanted.div_ceil(ports);
@@ -63,15 +64,22 @@ fn ports() -> u64 {
     }
 }
 
-/// Opens one WebSocket and leaves.
+/// Opens one WebSocket at each address and leaves.
 ///
 /// # Errors
 /// What the server did instead of opening it.
 pub fn server(target: &Target) -> Result<(), String> {
     let mut fleet =
         Fleet::new(Sources::default(), 1).map_err(|error| format!("io_uring: {error}"))?;
+    (0..target.addresses()).try_for_each(|nth| visit(&mut fleet, target, nth))
+}
+
+fn visit(fleet: &mut Fleet, whole: &Target, nth: usize) -> Result<(), String> {
     let mut visit = Visit::default();
-    fleet.connect(target, 0).map_err(|error| format!("{target}: {error}"))?;
+    let (host, _) = whole.nth(nth);
+    let target = format!("ws://{host}{}", whole.path);
+    // The fleet takes the addresses in turn, one visit each.
+    fleet.connect(whole, 0).map_err(|error| format!("{target}: {error}"))?;
     let deadline = Instant::now() + PATIENCE;
     while visit.outcome.is_none() && Instant::now() < deadline {
         let turned =

@@ -288,7 +288,7 @@ impl Crowd for Users {
             return self.fail(user, &format!("POST /v1/sessions: {status}"));
         };
         let path = format!("{}?session={session_id}&user_id=user-{user}", self.target.path);
-        let target = Target { path, ..self.target.clone() };
+        let target = self.target.with_path(path);
         self.visitor(user).step = Step::Connecting;
         match fleet.connect(&target, user) {
             Ok(client) => self.visitor(user).client = Some(client),

@@ -8,40 +8,69 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-/// A WebSocket server and one of its paths.
+/// A WebSocket server, at one address or several alike, and one of its paths.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Target {
-    /// Where to connect.
-    pub address: SocketAddr,
-    /// For the Host header: as it was given.
-    pub host: String,
+    /// With the Host header of each: as it was given. Never none.
+    hosts: Vec<(String, SocketAddr)>,
     /// Path and query of the route.
     pub path: String,
+}
+
+/// Most addresses of one server.
+const HOSTS_MAX: usize = 1_024;
+
+impl Target {
+    /// Host header and address for the `nth` connection; they are taken in turn.
+    pub fn nth(&self, nth: usize) -> (&str, SocketAddr) {
+        let (host, address) = &self.hosts[nth % self.hosts.len()];
+        (host, *address)
+    }
+
+    /// Another path of the same server.
+    #[must_use]
+    pub fn with_path(&self, path: String) -> Self {
+        Self { path, ..self.clone() }
+    }
+
+    /// How many addresses it has.
+    pub fn addresses(&self) -> usize {
+        self.hosts.len()
+    }
 }
 
 impl FromStr for Target {
     type Err = String;
 
-    /// Reads `ws://HOST:PORT/PATH`.
+    /// Reads `ws://HOST:PORT/PATH`, or `ws://HOST:PORT,HOST:PORT/PATH` of a server with several.
     fn from_str(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("ws://").ok_or("it must begin with ws://")?;
-        let (host, path) = match rest.find('/') {
+        let (hosts, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
         };
-        let with_port = match host.rsplit_once(':') {
-            Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
-            _ => format!("{host}:80"),
-        };
-        let mut found = with_port.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
-        let address = found.next().ok_or_else(|| format!("{host} has no address"))?;
-        Ok(Self { address, host: host.to_owned(), path: path.to_owned() })
+        if hosts.split(',').count() > HOSTS_MAX {
+            return Err(format!("more than {HOSTS_MAX} addresses"));
+        }
+        let hosts: Result<_, String> = hosts.split(',').map(host).collect();
+        Ok(Self { hosts: hosts?, path: path.to_owned() })
     }
+}
+
+fn host(host: &str) -> Result<(String, SocketAddr), String> {
+    let with_port = match host.rsplit_once(':') {
+        Some((_, port)) if port.parse::<u16>().is_ok() => host.to_owned(),
+        _ => format!("{host}:80"),
+    };
+    let mut found = with_port.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let address = found.next().ok_or_else(|| format!("{host} has no address"))?;
+    Ok((host.to_owned(), address))
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "ws://{}{}", self.host, self.path)
+        let hosts: Vec<&str> = self.hosts.iter().map(|(host, _)| host.as_str()).collect();
+        write!(out, "ws://{}{}", hosts.join(","), self.path)
     }
 }
 
@@ -119,13 +148,17 @@ mod tests {
     #[test]
     fn targets_are_read() {
         let target: Target = "ws://127.0.0.1:8080/ws/topics?x=1".parse().unwrap();
-        assert_eq!(target.address, "127.0.0.1:8080".parse().unwrap());
+        let local = |port| SocketAddr::from(([127, 0, 0, 1], port));
         assert_eq!(
-            (target.host.as_str(), target.path.as_str()),
-            ("127.0.0.1:8080", "/ws/topics?x=1")
+            (target.nth(5), target.path.as_str()),
+            (("127.0.0.1:8080", local(8080)), "/ws/topics?x=1")
         );
-        assert_eq!("ws://127.0.0.1".parse::<Target>().unwrap().address.port(), 80);
-        for bad in ["", "http://127.0.0.1/", "ws://", "ws://:x/"] {
+        let plain: Target = "ws://127.0.0.1".parse().unwrap();
+        assert_eq!(plain.nth(0), ("127.0.0.1", local(80)));
+        let several: Target = "ws://127.0.0.1:8001,127.0.0.1:8002/a".parse().unwrap();
+        assert_eq!([0, 1, 2].map(|nth| several.nth(nth).1), [8001, 8002, 8001].map(local));
+        assert_eq!(several.to_string().parse::<Target>(), Ok(several));
+        for bad in ["", "http://127.0.0.1/", "ws://", "ws://:x/", "ws://127.0.0.1,/"] {
             assert!(bad.parse::<Target>().is_err(), "{bad}");
         }
     }

@@ -28,7 +28,8 @@ const INTERRUPTED: i32 = 130;
 /// Who comes when, from where, to which server, and where the report goes.
 #[derive(Args, Clone, Debug)]
 pub(super) struct LoadArgs {
-    /// Route of the server, ws://HOST:PORT/PATH [default: the profile's one of a gateway at
+    /// Route of the server, ws://HOST:PORT/PATH; of several alike ws://HOST:PORT,HOST:PORT/PATH,
+    /// taken in turn [default: the profile's one of a gateway at
     /// 127.0.0.1:8080, /echo or /ws/topics]
     #[arg(long)]
     server: Option<Target>,
