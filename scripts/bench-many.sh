@@ -10,9 +10,11 @@ source "$(dirname "$0")/common.sh"
 
 usage() {
   cat <<'TEXT'
-usage: scripts/bench-many.sh [--connections N] [--hold SECONDS] [--json FILE] [--html FILE]
+usage: scripts/bench-many.sh [--connections N] [--hold SECONDS] [--gateways N] [--json FILE]
+                             [--html FILE]
   --connections  how many (100000); a quarter and a half of them are measured on the way
   --hold         seconds for which all are measured, pings and all (65)
+  --gateways     how many processes of the gateway, and of the load (as few as descriptors allow)
   --json         keep the report there
   --html         keep the page with its plots there
 The gateways run on core 0, the load on core 1. Needs root for /proc/slabinfo.
@@ -21,15 +23,17 @@ TEXT
 
 CONNECTIONS=100000
 HOLD=65
+PROCESSES=1
 OUTPUT=()
 while (($#)); do
   case $1 in
     --help | -h) usage && exit 0 ;;
-    --connections | --hold | --json | --html)
+    --connections | --hold | --gateways | --json | --html)
       (($# >= 2)) || fail "$1 needs a value"
       case $1 in
         --connections) CONNECTIONS=$2 ;;
         --hold) HOLD=$2 ;;
+        --gateways) PROCESSES=$2 ;;
         *) OUTPUT+=("$1" "$2") ;;
       esac
       shift 2
@@ -40,12 +44,14 @@ done
 at_least() { if [[ ! $2 =~ ^[0-9]+$ ]] || (($2 < $3)); then fail "$1 $2: a number of at least $3"; fi; }
 at_least --connections "$CONNECTIONS" 1000
 at_least --hold "$HOLD" 2
+at_least --gateways "$PROCESSES" 1
 
 ulimit -n "$(ulimit -Hn)"
 DESCRIPTORS=$(ulimit -n)
 if [[ $DESCRIPTORS == unlimited ]]; then DESCRIPTORS=1048576; fi
 # Of both as many as are needed, with some descriptors of each for other things.
-PROCESSES=$(((CONNECTIONS + DESCRIPTORS - 501) / (DESCRIPTORS - 500)))
+NEEDED=$(((CONNECTIONS + DESCRIPTORS - 501) / (DESCRIPTORS - 500)))
+if ((PROCESSES < NEEDED)); then PROCESSES=$NEEDED; fi
 
 build_servers gateway
 HOSTS=()
