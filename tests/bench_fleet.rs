@@ -15,7 +15,7 @@ use ringgate::bench::{
 
 #[expect(dead_code, reason = "each test file uses a part of it")]
 mod support;
-use support::{client::PATIENCE, crowd::raise_descriptors, process::Process};
+use support::{client::PATIENCE, crowd::raise_descriptors, gateway::http_get, process::Process};
 
 /// Each says so many things, one after the answer to another.
 const TURNS: u32 = 5;
@@ -70,7 +70,7 @@ fn turn_until(fleet: &mut Fleet, talkers: &mut Talkers, done: impl Fn(&Fleet, &T
 #[test]
 fn many_clients_talk_and_leave() {
     raise_descriptors();
-    let (_gateway, address, _) = Process::serve(&["--echo", "/echo"]);
+    let (_gateway, address, admin) = Process::serve(&["--echo", "/echo"]);
     let sources: Sources = "127.0.0.0/28".parse().expect("sources");
     let mut fleet = Fleet::new(sources, 500).expect("a ring");
     let mut talkers = Talkers::default();
@@ -78,10 +78,16 @@ fn many_clients_talk_and_leave() {
         fleet.connect(&target(address, "/echo"), user).expect("a socket");
     }
     turn_until(&mut fleet, &mut talkers, |fleet, talkers| {
-        talkers.answered.values().filter(|turns| **turns == TURNS).count() == 500 && fleet.open == 0
+        let answered = talkers.answered.values().filter(|turns| **turns == TURNS).count();
+        answered == 500 && fleet.open == 0 && fleet.leaving == 0
     });
     assert_eq!((talkers.opened, fleet.messages), (500, u64::from(500 * TURNS)));
     assert_eq!(talkers.ends, [], "who leaves is not told that it left");
+    let metrics = http_get(admin, "/metrics").1;
+    let goodbyes = metrics
+        .lines()
+        .find(|line| line.contains("_closed_total{") && line.contains("code=\"1000\""));
+    assert!(goodbyes.is_some_and(|line| line.ends_with(" 500")), "{goodbyes:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::{
+    cost::model::Cost,
     order::Job,
     report::{Figure, Report, validity},
     run::{self, Plan, Progress},
@@ -175,6 +176,7 @@ impl Options {
             echo.rate = Some(load as f64 / f64::from(users.max(1)));
         }
         let stages = Stages::doubling(users, self.ramp.max(coming), self.hold, 0);
+        let stages = stages.with_head(plan.stages.head());
         Plan { job, stages, ..plan.clone() }
     }
 
@@ -274,6 +276,15 @@ fn joined(mut before: Report, mut after: Report) -> Report {
     for (name, times) in &after.times {
         before.times.entry(name.clone()).or_default().add(times);
     }
+    before.cost = match (before.cost, after.cost) {
+        (Some(before), Some(after)) => {
+            // The second baseline has what the first load has left behind.
+            let further = after.points.into_iter().filter(|point| point.connections > 0);
+            let points = before.points.into_iter().chain(further).collect();
+            Some(Cost::new(points, [before.unread, after.unread].concat()))
+        }
+        (before, after) => before.or(after),
+    };
     before.latency.add(&after.latency);
     before.opening.add(&after.opening);
     before

@@ -41,6 +41,8 @@ enum State {
     Open,
     /// Open, and without frames.
     Raw,
+    /// Its end was told, and its goodbye is on the way.
+    Leaving,
     /// Open as the server sees it, with nobody here who answers; the code of the close frame that
     /// came, where one did.
     Mute(Option<Option<u16>>),
@@ -78,6 +80,8 @@ pub struct Fleet {
     pub opening: usize,
     /// WebSockets that are open, and raw connections.
     pub open: usize,
+    /// Connections that have said goodbye and are not closed yet.
+    pub leaving: usize,
     /// Data messages received.
     pub messages: u64,
     /// Pings answered.
@@ -99,6 +103,7 @@ impl Fleet {
             deadlines: VecDeque::new(),
             begun: Vec::new(),
             opening: 0,
+            leaving: 0,
             sources,
             dialled: 0,
             open: 0,
@@ -202,11 +207,19 @@ impl Fleet {
             return self.hang_up(client);
         }
         self.send_frame(client.socket, Opcode::Close, &1000u16.to_be_bytes());
+        self.part(client);
+    }
+
+    /// Nothing more is told of the connection, which is over once what it has to send is sent.
+    fn part(&mut self, client: ClientId) {
         self.flush();
-        if let Some(peer) = self.peer(client.socket) {
-            peer.state = State::Over;
-            self.open -= 1;
-            // FIN behind the close frame; the socket is closed when the server's FIN is here.
+        let Some(peer) = self.peer(client.socket) else { return };
+        let before = std::mem::replace(&mut peer.state, State::Leaving);
+        let is_sent = !peer.is_writing && peer.gathered.is_empty();
+        self.count_out(before);
+        self.leaving += 1;
+        self.deadlines.push_back((Instant::now() + Duration::from_millis(OPEN_MS), client));
+        if is_sent {
             self.ring.finish(client.socket);
         }
     }
@@ -223,11 +236,10 @@ impl Fleet {
     /// Answers nothing from here on and sends nothing, as if the user were gone; the kernel still
     /// acknowledges. What comes is thrown away. `on_end` follows when the server has closed the
     /// connection, not when it says that it will.
-    pub fn mute(&mut self, client: ClientId) {
-        if let Some(peer) = self.peer(client.socket).filter(|peer| peer.state == State::Open) {
-            peer.state = State::Mute(None);
-            peer.gathered = Vec::new();
-        }
+    /// `false`: it is not open, and nothing was done.
+    pub fn mute(&mut self, client: ClientId) -> bool {
+        let peer = self.peer(client.socket).filter(|peer| peer.state == State::Open);
+        peer.map(|peer| (peer.state, peer.gathered) = (State::Mute(None), Vec::new())).is_some()
     }
 
     /// Stops reading: TCP tells the server that this one is slow.
@@ -276,10 +288,13 @@ impl Fleet {
             Event::Sent(id, spare) => {
                 let Some(peer) = self.peer(id) else { return };
                 peer.is_writing = false;
-                if peer.gathered.is_empty() {
-                    peer.gathered = spare.into_buffer();
-                } else {
+                if !peer.gathered.is_empty() {
                     self.mark(id);
+                } else if peer.state == State::Leaving {
+                    // FIN behind the close frame; the socket is closed when the server's is here.
+                    self.ring.finish(id);
+                } else {
+                    peer.gathered = spare.into_buffer();
                 }
             }
             Event::PeerFinished(id) => {
@@ -288,7 +303,8 @@ impl Fleet {
             Event::Failed(id, errno) => self.end(id, End::Lost(errno.to_string()), crowd),
             Event::Freed(id) => {
                 if let Some(peer) = self.peer(id) {
-                    *peer = Peer::default();
+                    let before = std::mem::take(peer).state;
+                    self.count_out(before);
                 }
             }
             Event::Accepted(_) | Event::AcceptStopped(_) | Event::Tick | Event::Timer => {}
@@ -333,7 +349,7 @@ impl Fleet {
                     crowd.on_message(self, ClientId { socket: id, user }, rest);
                     return bytes.len();
                 }
-                State::Vacant | State::Over => return bytes.len(),
+                State::Leaving | State::Vacant | State::Over => return bytes.len(),
             };
             match step {
                 Ok(Some(len)) => taken += len,
@@ -386,8 +402,9 @@ impl Fleet {
             }
             Opcode::Close => {
                 self.send_frame(id, Opcode::Close, payload);
-                self.flush();
-                self.end(id, End::Closed(close_code(payload)), crowd);
+                let client = ClientId { socket: id, user };
+                self.part(client);
+                crowd.on_end(self, client, End::Closed(close_code(payload)));
             }
             Opcode::Pong | Opcode::Continuation => {}
             Opcode::Text | Opcode::Binary => {
@@ -417,7 +434,7 @@ impl Fleet {
         };
         self.ring.close(id);
         self.count_out(before);
-        if !matches!(before, State::Vacant | State::Over) {
+        if !matches!(before, State::Leaving | State::Vacant | State::Over) {
             crowd.on_end(self, ClientId { socket: id, user }, end);
         }
     }
@@ -427,6 +444,7 @@ impl Fleet {
         match before {
             State::Open | State::Raw | State::Mute(_) => self.open -= 1,
             State::Upgrading | State::Asking => self.opening -= 1,
+            State::Leaving => self.leaving -= 1,
             State::Vacant | State::Over => {}
         }
     }
@@ -435,7 +453,7 @@ impl Fleet {
         let is_due = |(until, _): &(Instant, ClientId)| *until <= Instant::now();
         while let Some((until, client)) = self.deadlines.pop_front() {
             let state = self.peer(client.socket).map_or(State::Over, |peer| peer.state);
-            if !matches!(state, State::Upgrading | State::Asking) {
+            if !matches!(state, State::Upgrading | State::Asking | State::Leaving) {
                 continue;
             }
             if !is_due(&(until, client)) {

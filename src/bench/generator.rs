@@ -117,7 +117,7 @@ impl<S: Script> Generator<'_, S> {
             self.turn(now_ns, next_slice_ns)?;
             now_ns = clock::now_ns();
         }
-        if now_ns >= self.slice_end_ns() {
+        while self.slice_end_ns() <= now_ns.min(end_ns) {
             self.tell(out)?;
         }
         self.script.stop(&mut self.fleet);
@@ -130,7 +130,7 @@ impl<S: Script> Generator<'_, S> {
         }
         (0..self.present)
             .for_each(|local| self.script.end(&mut self.fleet, self.order.share.user(local)));
-        self.turn_while(LEAVE_NS, |generator| generator.fleet.open > 0)?;
+        self.turn_while(LEAVE_NS, |generator| generator.fleet.open + generator.fleet.leaving > 0)?;
         say(out, &Said::Done)
     }
 

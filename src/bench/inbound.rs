@@ -82,6 +82,9 @@ pub(super) fn response(bytes: &[u8]) -> Result<Option<Response<'_>>, Broken> {
         Some(value) => text(value).ok_or(Broken("a content length that is no number"))? as usize,
         None => 0,
     };
+    if head_bytes.saturating_add(body_bytes) > PIECE_BYTES_MAX {
+        return Err(Broken("an answer of over 64 MiB"));
+    }
     let body = bytes.get(head_bytes..).and_then(|rest| rest.get(..body_bytes));
     let accept = field("sec-websocket-accept");
     let retry_after_s = field("retry-after").and_then(text);
@@ -112,6 +115,15 @@ mod tests {
         #[test]
         fn rubbish_is_refused_and_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let _ = (first_frame(&bytes), response(&bytes));
+        }
+    }
+
+    #[test]
+    fn an_answer_without_measure_is_refused_by_its_head() {
+        let head = |bytes: u64| format!("HTTP/1.1 200 OK\r\nContent-Length: {bytes}\r\n\r\n");
+        assert_eq!(response(head(1 << 20).as_bytes()), Ok(None));
+        for bytes in [64 << 20, u64::from(u32::MAX)] {
+            assert!(response(head(bytes).as_bytes()).is_err(), "{bytes}");
         }
     }
 

@@ -12,6 +12,8 @@ use super::{
 
 /// For one WebSocket of the server.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// For the goodbye of that one.
+const LEAVE: Duration = Duration::from_secs(1);
 /// One sleep at most.
 const NAP: Duration = Duration::from_millis(20);
 /// Descriptors of a process of the load that are no connection: ring, pipes, eventfds, and the
@@ -82,6 +84,12 @@ fn visit(fleet: &mut Fleet, whole: &Target, nth: usize) -> Result<(), String> {
     fleet.connect(whole, 0).map_err(|error| format!("{target}: {error}"))?;
     let deadline = Instant::now() + PATIENCE;
     while visit.outcome.is_none() && Instant::now() < deadline {
+        let turned =
+            fleet.turn(&mut visit).and_then(|any| if any { Ok(()) } else { fleet.wait(NAP) });
+        turned.map_err(|error| format!("io_uring: {error}"))?;
+    }
+    let deadline = Instant::now() + LEAVE;
+    while fleet.leaving > 0 && Instant::now() < deadline {
         let turned =
             fleet.turn(&mut visit).and_then(|any| if any { Ok(()) } else { fleet.wait(NAP) });
         turned.map_err(|error| format!("io_uring: {error}"))?;

@@ -30,8 +30,8 @@ const NAP: Duration = Duration::from_millis(20);
 const PIPELINE_MAX: usize = 256;
 /// For Redis to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// What the payload has beside its filling.
-const FRAME_BYTES: usize = 48;
+/// Of every payload.
+const END: &str = "\"}";
 
 /// What is published, and where.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -182,8 +182,23 @@ impl Work {
     }
 }
 
-/// `{"s":number,"t":nanoseconds,"p":"…"}`, which [`reading`](super::reading) reads.
+/// `{"s":number,"t":nanoseconds,"p":"…"}` of so many bytes or as few as there can be, which [`reading`](super::reading) reads.
 pub fn payload(number: u64, at_ns: u64, bytes: usize) -> String {
-    let filling = bytes.saturating_sub(FRAME_BYTES);
-    format!(r#"{{"s":{number},"t":{at_ns},"p":"{:x>filling$}"}}"#, "")
+    let mut payload = format!(r#"{{"s":{number},"t":{at_ns},"p":""#);
+    let filling = bytes.saturating_sub(payload.len() + END.len());
+    payload.extend(std::iter::repeat_n('x', filling));
+    payload + END
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_has_its_size_whatever_that_is() {
+        for bytes in [0, 64, 1_000, 70_000, 16 << 20] {
+            let payload = payload(7, u64::MAX, bytes);
+            assert_eq!(payload.len(), bytes.max(39), "{bytes}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! not the load's, and so that a limit of descriptors is one process's.
 
 use std::{
+    net::SocketAddr,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
@@ -59,6 +60,8 @@ pub struct Plan {
     pub cores: Vec<usize>,
     /// Processes of the server, where they are on this machine.
     pub servers: Vec<Process>,
+    /// Its admin port, where it is a gateway.
+    pub admin: Option<SocketAddr>,
     /// Of all choices.
     pub seed: u64,
 }
@@ -165,7 +168,7 @@ impl<'p> Run<'p> {
         let length_ns = plan.stages.length().as_nanos() as u64;
         let slice = Duration::from_millis(slice_ms);
         let is_local = !plan.servers.is_empty();
-        let watch = is_local.then(|| Watch::start(&plan.servers, &plan.stages, slice));
+        let watch = is_local.then(|| Watch::start(&plan.servers, plan.admin, &plan.stages, slice));
         Ok(Self {
             plan,
             origin_ns,
@@ -283,9 +286,10 @@ impl<'p> Run<'p> {
     }
 
     fn report(mut self, began: String) -> Report {
-        self.sums.truncate(self.whole);
         let slice_s = self.slice_ms as f64 / 1e3;
         let mut all = std::mem::take(&mut self.rest);
+        // Where a run was ended early some have told of a slice that others have not.
+        self.sums.drain(self.whole..).for_each(|sum| all.add(&sum.tally));
         self.sums.iter().for_each(|sum| all.add(&sum.tally));
         let (plateaus, latency) = plateau::plateaus(&self.plan.stages, slice_s, &self.sums);
         let (plan, slice) = (self.plan, Duration::from_millis(self.slice_ms));

@@ -105,7 +105,7 @@ impl Users {
             visitors: Vec::new(),
             present: 0,
             due: BinaryHeap::new(),
-            ledger: Ledger::new(beat, job.conflate_ms != Some(0), names),
+            ledger: Ledger::new(beat, job.conflate_ms.is_some_and(|ms| ms > 0), names),
             tally: Tally::default(),
             is_over: false,
         })

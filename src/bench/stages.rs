@@ -103,6 +103,11 @@ impl Stages {
         Self { head, ..self }
     }
 
+    /// What was given to [`Stages::with_head`], as compressed.
+    pub fn head(&self) -> Option<Duration> {
+        self.head
+    }
+
     /// The same in a `scale`th of the time.
     #[must_use]
     pub fn compressed(&self, scale: f64) -> Self {

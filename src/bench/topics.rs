@@ -86,7 +86,9 @@ impl Users {
     /// There is no such choice of topics.
     pub fn new(job: &Job, order: &Order) -> Result<Self, String> {
         let beat = job.feed.as_ref().map(|feed| feed.beat.beginning_at(order.origin_ns));
-        let is_conflated = job.conflate_ms != Some(0);
+        // Where nothing is asked for, it is for a route's own conflation to be said: a message that
+        // is missing counts as lost.
+        let is_conflated = job.conflate_ms.is_some_and(|ms| ms > 0);
         Ok(Self {
             choices: Choices::new(job.taste.topics, job.taste.zipf, order.seed)?,
             job: job.clone(),

@@ -4,6 +4,7 @@
 //! A server that ends meanwhile ends the watch and not the run; the result is invalid.
 
 use std::{
+    net::SocketAddr,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -38,6 +39,7 @@ pub struct Used {
 pub struct Watch {
     probe: Probe,
     pids: Vec<u32>,
+    admin: Option<SocketAddr>,
     plateaus: Vec<Watched>,
     baseline: Point,
     flats: Vec<Flat>,
@@ -66,7 +68,12 @@ impl Watch {
     ///
     /// # Errors
     /// A process that is not there.
-    pub fn start(servers: &[Process], stages: &Stages, slice: Duration) -> Result<Self, String> {
+    pub fn start(
+        servers: &[Process],
+        admin: Option<SocketAddr>,
+        stages: &Stages,
+        slice: Duration,
+    ) -> Result<Self, String> {
         let pids: Vec<u32> = servers.iter().map(|server| server.0).collect();
         let no_process = |error| format!("--server-pid: {error}");
         // The load is in the same kernel as what it can read of.
@@ -80,7 +87,7 @@ impl Watch {
         let measured = measured_slices(stages, slice.as_secs_f64());
         let flats = stages.flats();
         let plateaus = flats.iter().zip(measured).map(plateau).collect();
-        Ok(Self { probe, pids, plateaus, baseline, flats, slice, before: None, gone: None })
+        Ok(Self { probe, pids, admin, plateaus, baseline, flats, slice, before: None, gone: None })
     }
 
     /// At the end of the slice `ended`, or at the origin; `open`: connections, as far as known.
@@ -130,9 +137,10 @@ impl Watch {
 
     fn begin_calls(&mut self, next: usize) {
         for plateau in self.plateaus.iter_mut().filter(|plateau| plateau.head == next) {
-            let (pids, time) = (self.pids.clone(), plateau.head_time.mul_f64(CALLS_SHARE));
+            let (pids, admin, time) =
+                (self.pids.clone(), self.admin, plateau.head_time.mul_f64(CALLS_SHARE));
             let count = move || {
-                let calls = SystemCalls::start(&pids, None)?;
+                let calls = SystemCalls::start(&pids, admin)?;
                 thread::sleep(time);
                 calls.count()
             };

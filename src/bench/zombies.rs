@@ -107,9 +107,13 @@ impl Users {
             if let Some(client) =
                 self.job.vanishes(user).then(|| self.living.abandon(user)).flatten()
             {
-                fleet.mute(client);
-                self.vanished[local as usize] = Some(client);
-                count += 1;
+                // One that is not open yet has nothing to vanish from.
+                if fleet.mute(client) {
+                    self.vanished[local as usize] = Some(client);
+                    count += 1;
+                } else {
+                    fleet.hang_up(client);
+                }
             }
         }
         let tally = self.living.tally();

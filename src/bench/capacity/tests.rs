@@ -101,6 +101,7 @@ fn a_limit_of_the_load_is_none_of_the_server() {
         processes: 1,
         cores: Vec::new(),
         servers: Vec::new(),
+        admin: None,
         seed: 1,
     };
     let conclude = |limit| {

@@ -122,6 +122,7 @@ impl Totals {
         self.pings += other.pings;
         self.late += other.late;
         self.withheld += other.withheld;
+        self.told += other.told;
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -30,7 +31,7 @@ const INTERRUPTED: i32 = 130;
 pub(super) struct LoadArgs {
     /// Route of the server, ws://HOST:PORT/PATH; of several alike ws://HOST:PORT,HOST:PORT/PATH,
     /// taken in turn [default: the profile's one of a gateway at
-    /// 127.0.0.1:8080, /echo or /ws/topics]
+    /// 127.0.0.1:8080: /echo, /ws/asr or /ws/topics]
     #[arg(long)]
     server: Option<Target>,
     /// Users, each with one connection [default: 1000]
@@ -53,7 +54,7 @@ pub(super) struct LoadArgs {
     /// or a fifth of a short one]
     #[arg(long, value_parser = rate)]
     head_seconds: Option<f64>,
-    /// Divides all times of the stages, and those of the users
+    /// Divides all times of the stages, and how long users stay, windows and moments in a plateau
     #[arg(long, default_value_t = 1.0, value_parser = rate)]
     time_scale: f64,
     /// Addresses to connect from, 127.0.0.0/24 or a list [default: the kernel's choice]
@@ -68,6 +69,10 @@ pub(super) struct LoadArgs {
     /// Process ids of the server, where it is on this machine: its processor time and memory
     #[arg(long, value_delimiter = ',')]
     server_pid: Vec<u32>,
+    /// Admin port of the server, where it is a gateway: its own count of system calls serves where
+    /// perf cannot count them
+    #[arg(long)]
+    server_admin: Option<SocketAddr>,
     /// Seed of the users' choices
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -208,6 +213,7 @@ impl LoadArgs {
             processes: self.processes,
             cores: self.cores.clone(),
             servers: self.server_pid.iter().copied().map(Process).collect(),
+            admin: self.server_admin,
             seed: self.seed,
         })
     }

@@ -13,7 +13,8 @@ use crate::bench::{
 const TAIL_MAX: f64 = 1e5;
 /// Points of a percentile curve for each further nine.
 const POINTS_A_NINE: u32 = 40;
-/// The kernel counts processor time in steps of 10 ms: it is averaged over so many seconds.
+/// A slice of a tenth of a second is a rough sample of processor time: it is averaged over so
+/// many seconds.
 const PROCESSOR_MEAN_S: f64 = 1.0;
 /// Distributions of the profile's own that are drawn, so that there are colours for them.
 const DISTRIBUTIONS_MAX: usize = 6;
