@@ -211,7 +211,7 @@ fn ten_thousand_subscribers_come_go_and_vanish_and_leave_nothing() {
         assert!(memory.len() < ROUNDS_MAX, "memory keeps growing: {memory:?}");
         stage.go(CHURN);
         stage.come(CHURN);
-        memory.push(gateway.memory().expect("its memory").private_dirty);
+        memory.push(gateway.private_dirty_bytes().expect("its memory"));
     }
     let (channels, most) = stage.channels();
     assert!(channels <= TOPICS as usize && most == 1, "{channels} channels, up to {most} each");

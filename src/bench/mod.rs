@@ -29,7 +29,7 @@
 //! | [`tally`] ▢, [`clock`] | what is counted in a slice of time; the clock that processes share |
 //! | [`report`] ▢ | what was measured: plateaus, validity, text |
 //! | `watch`, [`cost`] | the server during a run; what a server on this machine costs, and how that grows |
-//! | [`process`] | processor time and memory of a process, from `/proc` |
+//! | [`process`] | a process of this machine and its memory, from `/proc` |
 //!
 //! Latency counts from the moment at which a message was meant to be sent, so that a
 //! generator or a server that falls behind does not hide it.

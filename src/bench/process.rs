@@ -1,50 +1,23 @@
-//! What a server on this machine costs: processor time and memory, from `/proc` (proc(5)).
+//! A process of this machine, and its memory as `/proc` has it (proc(5)).
 
-use std::{fmt, fs, time::Duration};
-
-/// Unit of the times in `/proc/PID/stat`: 100 a second wherever io_uring is.
-const TICK_MS: u64 = 10;
-/// Fields of `/proc/PID/stat` behind the command's closing parenthesis.
-const UTIME: usize = 14 - 3;
+use std::{fmt, fs};
 
 /// One process.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Process(pub u32);
 
-/// Its memory, in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Memory {
-    /// All of it that is in memory.
-    pub resident: u64,
-    /// What no other process shares and no file has.
-    pub private_dirty: u64,
-}
-
 impl Process {
-    /// User and system time so far.
-    ///
-    /// # Errors
-    /// There is no such process.
-    pub fn cpu(self) -> Result<Duration, String> {
-        let stat = self.read("stat")?;
-        let (_, fields) = stat.rsplit_once(')').unwrap_or_default();
-        let times = fields.split_whitespace().skip(UTIME).take(2);
-        let ticks: u64 = times.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * TICK_MS))
-    }
-
-    /// What it has in memory.
+    /// Bytes of memory that no other process shares and no file has.
     ///
     /// # Errors
     /// There is no such process, or it is another user's.
-    pub fn memory(self) -> Result<Memory, String> {
+    pub fn private_dirty_bytes(self) -> Result<u64, String> {
         let text = self.read("smaps_rollup")?;
-        let bytes = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name))?;
-            Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-        };
-        let sum = |name| bytes(name).unwrap_or(0);
-        Ok(Memory { resident: sum("Rss:"), private_dirty: sum("Private_Dirty:") })
+        let line = text.lines().find_map(|line| line.strip_prefix("Private_Dirty:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+        let kib =
+            kib.ok_or_else(|| format!("/proc/{}/smaps_rollup has no Private_Dirty", self.0))?;
+        Ok(kib.saturating_mul(1024))
     }
 
     fn read(self, file: &str) -> Result<String, String> {
@@ -64,11 +37,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_has_memory_and_time() {
+    fn this_process_has_memory() {
         let me = Process(std::process::id());
-        let memory = me.memory().unwrap();
-        assert!(memory.resident >= memory.private_dirty && memory.private_dirty > 100_000);
-        assert!(me.cpu().unwrap() < Duration::from_secs(86_400));
-        assert!(Process(u32::MAX).cpu().is_err());
+        assert!(me.private_dirty_bytes().is_ok_and(|bytes| bytes > 100_000));
+        assert!(Process(u32::MAX).private_dirty_bytes().is_err());
     }
 }

@@ -199,8 +199,13 @@ impl<'p> Run<'p> {
                 if nth as u64 > SLICES_MAX * 2 {
                     return Err(format!("a process of the load told of slice {nth}"));
                 }
+                let mut tally = slice.tally;
+                // Nobody asks for these slice by slice.
+                let opening = std::mem::take(&mut tally.opening);
+                let times = std::mem::take(&mut tally.times);
+                self.rest.add(&Tally { opening, times, ..Tally::default() });
                 let sum = self.sum_mut(nth);
-                sum.tally.add(&slice.tally);
+                sum.tally.add(&tally);
                 sum.wanted += u64::from(slice.wanted);
                 sum.open += u64::from(slice.open);
                 sum.load_seconds = sum.load_seconds.max(slice.processor_ns as f64 / 1e9);

@@ -77,8 +77,6 @@ pub enum Heard {
     },
     /// Of another session, of no chunk, twice, or no message of this protocol.
     Odd,
-    /// Of no consequence.
-    Nothing,
 }
 
 /// What a server says (docs/tasks.md).

@@ -13,58 +13,62 @@ const FAILURES_MAX: usize = 20;
 pub(super) const LATE_NS: u64 = 10_000_000;
 
 /// Times, in nanoseconds; HDR with three digits, so that they can be merged without loss.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Times(Histogram<u64>);
-
-impl Default for Times {
-    fn default() -> Self {
-        // Both bounds are constants that the library takes.
-        Self(Histogram::new_with_bounds(1_000, TIME_NS_MAX, 3).expect("constant bounds"))
-    }
-}
+///
+/// A histogram takes 180 KiB, and a run has thousands of slices: where there is no time there is
+/// none.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Times(Option<Histogram<u64>>);
 
 impl Times {
     /// Takes one.
     pub fn record(&mut self, ns: u64) {
-        self.0.saturating_record(ns.clamp(1, TIME_NS_MAX));
+        self.histogram().saturating_record(ns.clamp(1, TIME_NS_MAX));
+    }
+
+    fn histogram(&mut self) -> &mut Histogram<u64> {
+        let new = || Histogram::new_with_bounds(1_000, TIME_NS_MAX, 3);
+        // Both bounds are constants that the library takes.
+        self.0.get_or_insert_with(|| new().expect("constant bounds"))
     }
 
     /// Takes all of `other`.
     pub fn add(&mut self, other: &Self) {
-        // Same bounds on both sides: it cannot fail.
-        let _ = self.0.add(&other.0);
+        if let Some(other) = &other.0 {
+            // Same bounds on both sides: it cannot fail.
+            let _ = self.histogram().add(other);
+        }
     }
 
     /// How many there are.
     pub fn len(&self) -> u64 {
-        self.0.len()
+        self.0.as_ref().map_or(0, Histogram::len)
     }
 
     /// None at all.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// The time that `share` of all do not exceed, in milliseconds; 0 where there is none.
     pub fn quantile_ms(&self, share: f64) -> f64 {
-        self.0.value_at_quantile(share) as f64 / 1e6
+        self.0.as_ref().map_or(0.0, |times| times.value_at_quantile(share) as f64 / 1e6)
     }
 
     /// The longest, in milliseconds.
     pub fn max_ms(&self) -> f64 {
-        self.0.max() as f64 / 1e6
+        self.0.as_ref().map_or(0.0, |times| times.max() as f64 / 1e6)
     }
 
     /// The mean, in milliseconds.
     pub fn mean_ms(&self) -> f64 {
-        self.0.mean() / 1e6
+        self.0.as_ref().map_or(0.0, |times| times.mean() / 1e6)
     }
 }
 
 /// As pairs of a value and how often it was.
 impl Serialize for Times {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        let recorded = self.0.iter_recorded();
+        let recorded = self.0.iter().flat_map(Histogram::iter_recorded);
         out.collect_seq(recorded.map(|step| (step.value_iterated_to(), step.count_at_value())))
     }
 }
@@ -73,7 +77,7 @@ impl<'de> Deserialize<'de> for Times {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let mut times = Self::default();
         for (value, count) in Vec::<(u64, u64)>::deserialize(from)? {
-            times.0.record_n(value.min(TIME_NS_MAX), count).map_err(D::Error::custom)?;
+            times.histogram().record_n(value.min(TIME_NS_MAX), count).map_err(D::Error::custom)?;
         }
         Ok(times)
     }

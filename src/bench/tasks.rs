@@ -256,7 +256,6 @@ impl Users {
                 tally.wrong += 1;
                 None
             }
-            Heard::Nothing => None,
             Heard::Final { took_ns, outcome } => {
                 tally.time("finish", took_ns);
                 Some(match outcome {

@@ -16,7 +16,7 @@
 //! | [`mod@estimate`] | descriptors, memory, processor time; [`redis`] and [`network`] the rest |
 //! | [`reconnect`] | how long everyone takes to come back |
 //! | [`binding`] | which limit binds first |
-//! | [`needs`] | what has to be set |
+//! | [`mod@needs`] | what has to be set |
 //! | [`report`] | all of it as text; as JSON it is a [`Plan`] |
 //!
 //! Off the data path. Must not: measure; change anything. A host is read through

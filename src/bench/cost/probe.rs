@@ -141,7 +141,7 @@ impl Probe {
     fn user_bytes(&mut self) -> f64 {
         let mut sum = 0;
         for process in self.processes.clone() {
-            let own = process.memory().map(|memory| memory.private_dirty);
+            let own = process.private_dirty_bytes();
             sum += own.unwrap_or_else(|error| {
                 self.tell(format!("{error}: memory of process {process} is its RssAnon"));
                 status_bytes(process, "RssAnon:").unwrap_or_else(|error| {
