@@ -17,6 +17,7 @@ use super::{
     crowd::{Broken, ClientId, Crowd, End, OPEN_MS},
     inbound::{Frame, first_frame, response},
     outbound::{begin_connect, write_masked},
+    peer::{Peer, State},
     target::{Sources, Target},
 };
 use crate::{
@@ -28,40 +29,6 @@ use crate::{
 
 /// Any key will do: the server answers with its digest, and keeps nothing.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
-
-/// What is expected next of one connection.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum State {
-    #[default]
-    Vacant,
-    /// An upgrade was asked for.
-    Upgrading,
-    /// Some other request was made.
-    Asking,
-    Open,
-    /// Open, and without frames.
-    Raw,
-    /// Its end was told, and its goodbye is on the way.
-    Leaving,
-    /// Open as the server sees it, with nobody here who answers; the code of the close frame that
-    /// came, where one did.
-    Mute(Option<Option<u16>>),
-    /// Its end was told.
-    Over,
-}
-
-#[derive(Default)]
-struct Peer {
-    state: State,
-    user: u32,
-    generation: u32,
-    is_writing: bool,
-    is_dirty: bool,
-    /// What waits for the write in flight.
-    gathered: Vec<u8>,
-    /// The beginning of a frame or response whose rest has not come.
-    partial: Vec<u8>,
-}
 
 /// The clients of one thread.
 pub struct Fleet {

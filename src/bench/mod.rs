@@ -51,6 +51,7 @@ mod inbound;
 mod ledger;
 pub mod order;
 mod outbound;
+mod peer;
 pub mod probe;
 pub mod process;
 pub mod publisher;
