@@ -21,14 +21,27 @@ struct Seen {
     is_told_of_gap: bool,
 }
 
+/// What one user has seen.
+#[derive(Default, Debug)]
+struct User {
+    /// Topics in their order.
+    seen: Vec<Seen>,
+    /// The server has said which topics they are: there is no other.
+    is_confirmed: bool,
+}
+
+/// Topics of a user whose subscription was not confirmed, at most: what a server makes up has a
+/// bound.
+const UNCONFIRMED_TOPICS_MAX: usize = 1_024;
+
 /// What all users of one kind have seen.
 pub struct Ledger {
     /// What is due when; `None`: somebody else publishes.
     beat: Option<Beat>,
     is_conflated: bool,
     names: Names,
-    /// By place; topics in their order.
-    users: Vec<Vec<Seen>>,
+    /// By place.
+    users: Vec<User>,
     /// How many messages were published in all, once that is known.
     published: Option<u64>,
     /// Topics of users who have not come to the last one.
@@ -78,15 +91,11 @@ impl Ledger {
         };
         let mut all: Vec<Seen> = topics.iter().map(seen).collect();
         all.sort_unstable_by_key(|seen| seen.topic);
-        if self.users.len() <= place {
-            self.users.resize_with(place + 1, Vec::new);
-        }
-        if let Some(user) = self.users.get_mut(place) {
-            *user = all;
-        }
+        *self.user(place) = User { seen: all, is_confirmed: true };
     }
 
-    /// Message `nth` of a topic came; `false` where it came twice or behind a later one.
+    /// Message `nth` of a topic came; `false` where it came twice, behind a later one, or to a user
+    /// who has not subscribed to it.
     pub fn update(&mut self, place: usize, topic: u32, nth: u64, tally: &mut Tally) -> bool {
         let (nth, is_conflated, is_beaten) = (number(nth), self.is_conflated, self.beat.is_some());
         let mut skipped = 0;
@@ -103,7 +112,7 @@ impl Ledger {
             (seen.came, seen.settled) = (nth, seen.settled.max(nth));
             true
         });
-        if !is_new {
+        if is_new != Some(true) {
             tally.wrong += 1;
             return false;
         }
@@ -119,7 +128,8 @@ impl Ledger {
 
     /// The server said that so many messages of a topic are lost to the user.
     pub fn lost(&mut self, place: usize, topic: u32, count: Option<u64>) {
-        self.change(place, topic, |seen| match count {
+        // A notice for a topic that the user has not asked for excuses nothing.
+        let _ = self.change(place, topic, |seen| match count {
             Some(count) => seen.told = seen.told.saturating_add(number(count)),
             None => seen.is_told_of_gap = true,
         });
@@ -147,7 +157,7 @@ impl Ledger {
     /// So many messages were published, and no more will be.
     pub fn published(&mut self, messages: u64) {
         self.published = Some(messages);
-        let seen = self.users.iter().flatten();
+        let seen = self.users.iter().flat_map(|user| &user.seen);
         self.behind = seen.filter(|seen| self.is_behind(seen)).count() as u64;
     }
 
@@ -162,7 +172,7 @@ impl Ledger {
     /// Nothing more will come: what has not is missing.
     pub fn close(&mut self, tally: &mut Tally) {
         let published = self.published.unwrap_or(0);
-        for mut seen in std::mem::take(&mut self.users).into_iter().flatten() {
+        for mut seen in std::mem::take(&mut self.users).into_iter().flat_map(|user| user.seen) {
             let tail = self.tail(&seen, published);
             tally.expected += tail;
             seen.missing = seen.missing.saturating_add(number(tail));
@@ -185,30 +195,45 @@ impl Ledger {
         }
     }
 
-    fn change<T>(&mut self, place: usize, topic: u32, change: impl FnOnce(&mut Seen) -> T) -> T {
+    fn user(&mut self, place: usize) -> &mut User {
         if self.users.len() <= place {
-            self.users.resize_with(place + 1, Vec::new);
+            self.users.resize_with(place + 1, User::default);
         }
-        let user = &mut self.users[place];
-        let at = user.binary_search_by_key(&topic, |seen| seen.topic).unwrap_or_else(|at| {
-            // Subscribed without a confirmation: what came before the first one is not missed.
-            user.insert(at, Seen { topic, settled: u32::MAX, ..Seen::default() });
-            at
-        });
-        let before = user[at];
-        let changed = change(&mut user[at]);
-        if before.settled == u32::MAX && user[at].came > 0 {
-            user[at].settled = user[at].came;
+        &mut self.users[place]
+    }
+
+    /// `None`: the user has not subscribed to it.
+    fn change<T>(
+        &mut self,
+        place: usize,
+        topic: u32,
+        change: impl FnOnce(&mut Seen) -> T,
+    ) -> Option<T> {
+        let User { seen, is_confirmed } = self.user(place);
+        let at = match seen.binary_search_by_key(&topic, |seen| seen.topic) {
+            Ok(at) => at,
+            Err(_) if *is_confirmed || seen.len() >= UNCONFIRMED_TOPICS_MAX => return None,
+            Err(at) => {
+                // Subscribed without a confirmation: what came before the first one is not missed.
+                seen.insert(at, Seen { topic, settled: u32::MAX, ..Seen::default() });
+                at
+            }
+        };
+        let seen = seen.get_mut(at)?;
+        let before = *seen;
+        let changed = change(seen);
+        if before.settled == u32::MAX && seen.came > 0 {
+            seen.settled = seen.came;
         }
-        let after = user[at];
+        let after = *seen;
         if self.published.is_some() && self.is_behind(&before) && !self.is_behind(&after) {
             self.behind = self.behind.saturating_sub(1);
         }
-        changed
+        Some(changed)
     }
 
     fn take(&mut self, place: usize) -> Vec<Seen> {
-        let seen = self.users.get_mut(place).map(std::mem::take).unwrap_or_default();
+        let User { seen, .. } = self.users.get_mut(place).map(std::mem::take).unwrap_or_default();
         if self.published.is_some() {
             let behind = seen.iter().filter(|seen| self.is_behind(seen)).count() as u64;
             self.behind = self.behind.saturating_sub(behind);

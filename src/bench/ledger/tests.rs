@@ -35,6 +35,17 @@ fn what_is_due_from_the_confirmation_on_must_come() {
 }
 
 #[test]
+fn what_nobody_subscribed_to_is_wrong_and_bounded() {
+    let (mut ledger, mut tally) = ledger(false);
+    ledger.subscribed(0, &[0], 0);
+    assert!(!ledger.update(0, 1, 1, &mut tally), "a topic of somebody else");
+    assert_eq!((sums(&tally), tally.wrong), ((0, 0, 0, 0), 1));
+    // Without a confirmation nobody knows what the user has asked for.
+    let made_up = (0..5_000).filter(|topic| ledger.update(1, *topic, 1, &mut tally)).count();
+    assert_eq!((made_up, tally.wrong), (UNCONFIRMED_TOPICS_MAX, 1 + 5_000 - made_up as u64));
+}
+
+#[test]
 fn the_tail_is_awaited_and_missed() {
     let (mut ledger, mut tally) = ledger(false);
     ledger.subscribed(0, &[0, 1], 0);
