@@ -46,8 +46,6 @@ impl Crowd for Talkers {
         }
     }
 
-    fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
-
     fn on_end(&mut self, _: &mut Fleet, _: ClientId, end: End) {
         self.ends.push(end);
     }

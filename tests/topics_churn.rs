@@ -66,8 +66,6 @@ impl Crowd for Subscribers {
         }
     }
 
-    fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
-
     fn on_end(&mut self, _: &mut Fleet, client: ClientId, end: End) {
         self.ended.push((client.user, end));
     }

@@ -1,16 +1,13 @@
 //! What a run does beside its load: publishes, and sees when the server knows that all users have
 //! vanished.
 
-use std::{
-    io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use super::{
     clock,
     crew::Crew,
     generator::VANISH_NS,
+    metrics,
     order::{Job, Word},
     publisher::Publisher,
     report::{Figure, Report},
@@ -21,10 +18,6 @@ use super::{
 
 /// Between two looks at the server's connections.
 const LOOK_NS: u64 = 250_000_000;
-/// For the admin port to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Longest answer that is read.
-const METRICS_BYTES_MAX: u64 = 8 << 20;
 /// The gauge of open connections.
 const GAUGE: &str = "ringgate_connections{";
 
@@ -186,8 +179,8 @@ impl Vanish {
 
 /// How many connections the server has by its metrics.
 fn connections(admin: SocketAddr) -> Result<f64, String> {
-    let metrics = metrics(admin).map_err(|error| error.to_string())?;
-    let mut gauges = metrics
+    let text = metrics::text(admin).map_err(|error| error.to_string())?;
+    let mut gauges = text
         .lines()
         .filter(|line| line.starts_with(GAUGE))
         .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
@@ -196,15 +189,4 @@ fn connections(admin: SocketAddr) -> Result<f64, String> {
         Some(_) => Ok(gauges.sum()),
         None => Err(format!("its /metrics has no {GAUGE}…}}")),
     }
-}
-
-fn metrics(admin: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let request = format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(METRICS_BYTES_MAX).read_to_end(&mut answer)?;
-    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

@@ -60,7 +60,7 @@ pub trait Crowd {
     /// A text or binary message came.
     fn on_message(&mut self, fleet: &mut Fleet, client: ClientId, payload: &[u8]);
     /// The answer to [`Fleet::request`]; the connection ends after it.
-    fn on_answer(&mut self, fleet: &mut Fleet, client: ClientId, status: u16, body: &[u8]);
+    fn on_answer(&mut self, _fleet: &mut Fleet, _client: ClientId, _status: u16, _body: &[u8]) {}
     /// The connection is over.
     fn on_end(&mut self, fleet: &mut Fleet, client: ClientId, end: End);
 }

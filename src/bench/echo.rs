@@ -230,8 +230,6 @@ impl Crowd for Users {
         self.talk(client.user).partial = came;
     }
 
-    fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
-
     fn on_end(&mut self, _: &mut Fleet, client: ClientId, end: End) {
         if self.roster.ended(client, &end) {
             self.forget(client.user);

@@ -60,8 +60,6 @@ impl Crowd for Users {
         self.0.tally.received += 1;
     }
 
-    fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
-
     fn on_end(&mut self, _: &mut Fleet, client: ClientId, end: End) {
         self.0.ended(client, &end);
     }

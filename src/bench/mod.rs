@@ -29,6 +29,7 @@
 //! | [`tally`] ▢, [`clock`] | what is counted in a slice of time; the clock that processes share |
 //! | [`report`] ▢ | what was measured: plateaus, validity, text |
 //! | `watch`, [`cost`] | the server during a run; what a server on this machine costs, and how that grows |
+//! | `metrics` | what a gateway says of itself on its admin port |
 //! | [`process`] | a process of this machine and its memory, from `/proc` |
 //!
 //! Latency counts from the moment at which a message was meant to be sent, so that a
@@ -49,6 +50,7 @@ pub mod generator;
 pub mod idle;
 mod inbound;
 mod ledger;
+mod metrics;
 pub mod order;
 mod outbound;
 mod peer;

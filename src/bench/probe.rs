@@ -128,8 +128,6 @@ impl Crowd for Visit {
 
     fn on_message(&mut self, _: &mut Fleet, _: ClientId, _: &[u8]) {}
 
-    fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
-
     fn on_end(&mut self, _: &mut Fleet, _: ClientId, end: End) {
         self.outcome.get_or_insert(Err(end));
     }

@@ -327,8 +327,6 @@ impl Crowd for Users {
         self.roster.tally.received += 1;
     }
 
-    fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
-
     fn on_end(&mut self, _: &mut Fleet, client: ClientId, end: End) {
         if !self.roster.ended(client, &end) {
             return;

@@ -369,8 +369,6 @@ impl Crowd for Users {
         self.heard(fleet, client, payload, clock::now_ns());
     }
 
-    fn on_answer(&mut self, _: &mut Fleet, _: ClientId, _: u16, _: &[u8]) {}
-
     fn on_end(&mut self, fleet: &mut Fleet, client: ClientId, end: End) {
         if !self.roster.ended(client, &end) {
             return;

@@ -1,10 +1,12 @@
 //! `ringgate plan`: what a number of connections needs, and which limit binds first.
 
 use std::{
+    fmt::Display,
     fs,
     io::{self, Write},
     ops::RangeInclusive,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use clap::{Args, ValueEnum, ValueHint, value_parser};
@@ -34,48 +36,48 @@ const REPORT_BYTES_MAX: u64 = 64 << 20;
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
     /// Open WebSockets
-    #[arg(long, value_name = "N", default_value = "100_000", value_parser = connections)]
+    #[arg(long, value_name = "N", default_value = "100_000", value_parser = whole(1..=CONNECTIONS_MAX))]
     connections: u64,
     /// Cores of the gateway, a shard each [default: as many as this process may use]
-    #[arg(long, value_name = "N", value_parser = cores)]
+    #[arg(long, value_name = "N", value_parser = whole(1..=SHARDS_MAX))]
     cores: Option<u64>,
     /// Share of the connections that have the traffic below, 0 to 1; the others are idle
-    #[arg(long, value_name = "SHARE", default_value = "1", value_parser = share)]
+    #[arg(long, value_name = "SHARE", default_value = "1", value_parser = number(0.0..=1.0))]
     active_share: f64,
     /// Seconds between two pings of a connection
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = ping)]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = number(0.1..=3_600.0))]
     ping_seconds: f64,
 
     /// Messages a second of one active connection
-    #[arg(long, value_name = "RATE", default_value = "0", value_parser = rate,
+    #[arg(long, value_name = "RATE", default_value = "0", value_parser = number(0.0..=RATE_MAX),
           help_heading = "Messages that are answered")]
     messages_per_second: f64,
     /// Bytes of a message, and of an answer
-    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = size,
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = number(0.0..=BYTES_MAX),
           help_heading = "Messages that are answered")]
     message_bytes: f64,
     /// Answers to a message, 0 to 1000
-    #[arg(long, value_name = "N", default_value = "1", value_parser = replies,
+    #[arg(long, value_name = "N", default_value = "1", value_parser = number(0.0..=1_000.0),
           help_heading = "Messages that are answered")]
     replies: f64,
 
     /// Chunks a second of one active connection, which has one session
-    #[arg(long, value_name = "RATE", default_value = "0", value_parser = rate,
+    #[arg(long, value_name = "RATE", default_value = "0", value_parser = number(0.0..=RATE_MAX),
           help_heading = "Tasks")]
     chunks_per_second: f64,
     /// Bytes of a chunk, before base64
-    #[arg(long, value_name = "BYTES", default_value = "3200", value_parser = size,
+    #[arg(long, value_name = "BYTES", default_value = "3200", value_parser = number(0.0..=BYTES_MAX),
           help_heading = "Tasks")]
     chunk_bytes: f64,
     /// Results a second of one active connection [default: as many as chunks]
-    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Tasks")]
+    #[arg(long, value_name = "RATE", value_parser = number(0.0..=RATE_MAX), help_heading = "Tasks")]
     results_per_second: Option<f64>,
     /// Bytes of a result's text
-    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = size,
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = number(0.0..=BYTES_MAX),
           help_heading = "Tasks")]
     result_bytes: f64,
     /// Seconds that a session lasts, before the connection begins another
-    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = session,
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = number(0.1..=1e6),
           help_heading = "Tasks")]
     session_seconds: f64,
     /// Where tasks wait in Redis
@@ -86,19 +88,19 @@ pub struct PlanArgs {
     results: ResultsArg,
 
     /// Topics that messages are published on; 0: none
-    #[arg(long, value_name = "N", default_value = "0", value_parser = topics,
+    #[arg(long, value_name = "N", default_value = "0", value_parser = whole(0..=100_000_000),
           help_heading = "Topics")]
     topics: u64,
     /// Messages a second of one topic
-    #[arg(long, value_name = "RATE", default_value = "1", value_parser = rate,
+    #[arg(long, value_name = "RATE", default_value = "1", value_parser = number(0.0..=RATE_MAX),
           help_heading = "Topics")]
     topic_messages_per_second: f64,
     /// Bytes of a message
-    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = size,
+    #[arg(long, value_name = "BYTES", default_value = "64", value_parser = number(0.0..=BYTES_MAX),
           help_heading = "Topics")]
     topic_bytes: f64,
     /// Topics that one active connection subscribes to
-    #[arg(long, value_name = "N", default_value = "3", value_parser = topics,
+    #[arg(long, value_name = "N", default_value = "3", value_parser = whole(0..=100_000_000),
           help_heading = "Topics")]
     subscriptions: u64,
     /// Conflation in milliseconds; 0: every message at once
@@ -107,15 +109,15 @@ pub struct PlanArgs {
     conflate_ms: u32,
 
     /// Upgrades a second that the gateway lets in, `limits.accepts_per_second`
-    #[arg(long, value_name = "RATE", default_value = "20_000", value_parser = accepts,
+    #[arg(long, value_name = "RATE", default_value = "20_000", value_parser = number(1.0..=1e6),
           help_heading = "When everyone comes back at once")]
     accepts_per_second: f64,
     /// Microseconds of processor time of an accept with its upgrade [default: measured, 25]
-    #[arg(long, value_name = "US", value_parser = accept_us,
+    #[arg(long, value_name = "US", value_parser = number(0.1..=1e6),
           help_heading = "When everyone comes back at once")]
     accept_us: Option<f64>,
     /// Seconds over which clients spread their first try
-    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = spread,
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = number(0.0..=3_600.0),
           help_heading = "When everyone comes back at once")]
     spread_seconds: f64,
 
@@ -123,17 +125,17 @@ pub struct PlanArgs {
     #[arg(long, value_enum, default_value = "this", help_heading = "Limits")]
     host: HostArg,
     /// Share of cores, Redis and network that may be busy, above 0 to 1; the rest is for bursts
-    #[arg(long, value_name = "SHARE", default_value = "0.7", value_parser = load_share,
+    #[arg(long, value_name = "SHARE", default_value = "0.7", value_parser = number(0.01..=1.0),
           help_heading = "Limits")]
     load_share: f64,
     /// Gbit/s of the network card, each way [default: what the host says]
-    #[arg(long, value_name = "GBIT", value_parser = gbit, help_heading = "Limits")]
+    #[arg(long, value_name = "GBIT", value_parser = number(0.001..=10_000.0), help_heading = "Limits")]
     nic_gbit: Option<f64>,
     /// Addresses that all clients come from, where they come through a proxy [default: directly]
-    #[arg(long, value_name = "N", value_parser = addresses, help_heading = "Limits")]
+    #[arg(long, value_name = "N", value_parser = whole(1..=1_000_000), help_heading = "Limits")]
     source_addresses: Option<u64>,
     /// Ports of one source address, as ip_local_port_range has them there
-    #[arg(long, value_name = "N", default_value = "28_232", value_parser = ports,
+    #[arg(long, value_name = "N", default_value = "28_232", value_parser = whole(1..=65_535),
           help_heading = "Limits")]
     ports_per_address: u64,
 
@@ -293,80 +295,22 @@ fn text(path: &Path) -> io::Result<String> {
     }
 }
 
-fn connections(text: &str) -> Result<u64, String> {
-    whole(text, 1..=CONNECTIONS_MAX)
+/// Reads a whole number of that range.
+fn whole(range: RangeInclusive<u64>) -> impl Fn(&str) -> Result<u64, String> + Clone {
+    move |text| within(text, &range, "a whole number")
 }
 
-fn cores(text: &str) -> Result<u64, String> {
-    whole(text, 1..=SHARDS_MAX)
+/// Reads a number of that range.
+fn number(range: RangeInclusive<f64>) -> impl Fn(&str) -> Result<f64, String> + Clone {
+    move |text| within(text, &range, "a number")
 }
 
-fn topics(text: &str) -> Result<u64, String> {
-    whole(text, 0..=100_000_000)
-}
-
-fn addresses(text: &str) -> Result<u64, String> {
-    whole(text, 1..=1_000_000)
-}
-
-fn ports(text: &str) -> Result<u64, String> {
-    whole(text, 1..=65_535)
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    number(text, 0.0..=1.0)
-}
-
-fn load_share(text: &str) -> Result<f64, String> {
-    number(text, 0.01..=1.0)
-}
-
-fn ping(text: &str) -> Result<f64, String> {
-    number(text, 0.1..=3_600.0)
-}
-
-fn rate(text: &str) -> Result<f64, String> {
-    number(text, 0.0..=RATE_MAX)
-}
-
-fn replies(text: &str) -> Result<f64, String> {
-    number(text, 0.0..=1_000.0)
-}
-
-fn size(text: &str) -> Result<f64, String> {
-    number(text, 0.0..=BYTES_MAX)
-}
-
-fn session(text: &str) -> Result<f64, String> {
-    number(text, 0.1..=1e6)
-}
-
-fn accepts(text: &str) -> Result<f64, String> {
-    number(text, 1.0..=1e6)
-}
-
-fn accept_us(text: &str) -> Result<f64, String> {
-    number(text, 0.1..=1e6)
-}
-
-fn spread(text: &str) -> Result<f64, String> {
-    number(text, 0.0..=3_600.0)
-}
-
-fn gbit(text: &str) -> Result<f64, String> {
-    number(text, 0.001..=10_000.0)
-}
-
-fn whole(text: &str, range: RangeInclusive<u64>) -> Result<u64, String> {
+fn within<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    range: &RangeInclusive<T>,
+    kind: &str,
+) -> Result<T, String> {
     let value = text.replace('_', "").parse().ok().filter(|value| range.contains(value));
-    value.ok_or_else(|| {
-        format!("it must be a whole number from {} to {}; give one", range.start(), range.end())
-    })
-}
-
-fn number(text: &str, range: RangeInclusive<f64>) -> Result<f64, String> {
-    let value = text.replace('_', "").parse().ok().filter(|value| range.contains(value));
-    value.ok_or_else(|| {
-        format!("it must be a number from {} to {}; give one", range.start(), range.end())
-    })
+    let (least, most) = (range.start(), range.end());
+    value.ok_or_else(|| format!("it must be {kind} from {least} to {most}; give one"))
 }

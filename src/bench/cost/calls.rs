@@ -9,7 +9,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::SocketAddr,
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
@@ -18,12 +18,12 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// For perf to begin or end, and for an answer of the admin port.
+use crate::bench::metrics;
+
+/// For perf to begin or end.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at whether perf has ended.
 const LOOK: Duration = Duration::from_millis(5);
-/// The longest answer of an admin port.
-const METRICS_BYTES_MAX: u64 = 64 << 20;
 const EVENT: &str = "raw_syscalls:sys_enter";
 const ENTERS: &str = "ringgate_ring_enters_total";
 
@@ -201,18 +201,7 @@ fn counted(text: &str) -> Result<u64, String> {
 
 /// `io_uring_enter` of all shards, by the gateway's metrics.
 fn enters(admin: SocketAddr) -> Result<u64, String> {
-    let read = || {
-        let mut stream = TcpStream::connect_timeout(&admin, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let request =
-            format!("GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes())?;
-        let mut answer = String::new();
-        stream.take(METRICS_BYTES_MAX).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = read().map_err(|error: std::io::Error| format!("http://{admin}: {error}"))?;
+    let answer = metrics::text(admin).map_err(|error| format!("http://{admin}: {error}"))?;
     sum_of_enters(&answer).ok_or_else(|| format!("http://{admin}/metrics has no {ENTERS}"))
 }
 
